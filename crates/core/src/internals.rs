@@ -13,7 +13,7 @@ pub mod dialect {
 
 /// What all Google APIs share.
 pub mod google {
-    pub use crate::google::{credentials, error};
+    pub use crate::google::{ProviderKind, credentials, error};
 }
 
 /// Clients' bodies.

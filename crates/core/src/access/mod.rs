@@ -310,14 +310,21 @@ const ALLOW_PRIVATE_NETWORK: HeaderName =
 /// The methods of all routes.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// The headers that Gemini clients send from browsers (`docs/reference/clients.md` R14), for a
-/// preflight that names none.
+/// The headers that clients send from browsers (`docs/reference/clients.md` R14,
+/// `docs/reference/dialects.md` 1.1), for a preflight that names none. No pattern is allowed here, so that
+/// each `x-stainless-` header of the SDKs is listed.
 const CLIENT_HEADERS: &str = "x-goog-api-key, x-goog-api-client, content-type, authorization, \
     x-api-key, x-goog-request-params, x-server-timeout, x-request-id, x-session-id, \
-    anthropic-version, anthropic-beta, idempotency-key, cache-control";
+    anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access, \
+    openai-organization, openai-project, openai-beta, x-stainless-arch, x-stainless-async, \
+    x-stainless-helper, x-stainless-helper-method, x-stainless-lang, x-stainless-os, \
+    x-stainless-package-version, x-stainless-poll-helper, x-stainless-custom-poll-interval, \
+    x-stainless-raw-response, x-stainless-read-timeout, x-stainless-retry-count, \
+    x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout, idempotency-key, \
+    cache-control";
 
 /// The headers that a page may read besides those that are always readable.
-const EXPOSED_HEADERS: &str = "x-request-id, x-proxy-model, x-proxy-dropped-fields, \
+const EXPOSED_HEADERS: &str = "x-request-id, request-id, x-should-retry, x-proxy-model, x-proxy-dropped-fields, \
     x-proxy-normalized, x-cache, x-cloudaicompanion-trace-id, x-ratelimit-limit, \
     x-ratelimit-remaining, x-ratelimit-reset, retry-after, server-timing, x-proxy-upstream, \
     x-proxy-failover, x-proxy-tried, x-goog-upload-url, x-goog-upload-control-url, \

@@ -32,6 +32,8 @@ pub(crate) struct Events<P: Platform> {
     decoder: StreamDecoder,
     encoder: StreamEncoder,
     idle: IdleTimer<P>,
+    /// How long nothing has been sent, where heartbeats are sent. Boxed, since few streams have them.
+    silence: Option<Box<IdleTimer<P>>>,
     /// How many bytes the request has memory for: of events that are read and of those that are written.
     may_hold: usize,
     /// Pieces that are ready to be sent.
@@ -77,12 +79,15 @@ impl<P: Platform> Events<P> {
         limits: EventLimits,
         platform: &P,
     ) -> Self {
+        let silence =
+            encoder.has_heartbeats().then(|| Box::new(IdleTimer::new(platform, HEARTBEAT)));
         Self {
             upstream: Some(upstream),
             reader: Reader::new(limits.event_bytes),
             decoder,
             encoder,
             idle: IdleTimer::new(platform, limits.idle),
+            silence,
             may_hold: SMALL_ANSWER,
             ready: VecDeque::new(),
             phase: StreamPhase::Awaited,
@@ -127,7 +132,8 @@ impl<P: Platform> Events<P> {
         context: &mut RequestContext<P>,
     ) -> Poll<Option<Bytes>> {
         // The shell asks again when the client has taken the piece before.
-        if self.ready.is_empty() && self.reader.held() <= SMALL_ANSWER {
+        let held = self.reader.held() + self.encoder.held();
+        if self.ready.is_empty() && held <= SMALL_ANSWER {
             self.shrink(SMALL_ANSWER, context);
         }
         loop {
@@ -171,7 +177,8 @@ impl<P: Platform> Events<P> {
                     match step {
                         Some(StreamStep::Piece(piece)) => {
                             // What was read of the event is not held any more.
-                            self.shrink(self.reader.held() + piece.len(), context);
+                            let held = self.reader.held() + self.encoder.held();
+                            self.shrink(held + piece.len(), context);
                             return Poll::Ready(StreamStep::Piece(piece));
                         }
                         Some(step) => return Poll::Ready(step),
@@ -200,6 +207,9 @@ impl<P: Platform> Events<P> {
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.idle.reset();
+                    if let Some(silence) = &mut self.silence {
+                        silence.reset();
+                    }
                     if let Ok(chunk) = frame.into_data() {
                         self.reader.push(chunk);
                     }
@@ -213,6 +223,13 @@ impl<P: Platform> Events<P> {
                     return Poll::Pending;
                 }
                 Poll::Pending => {
+                    if let Some(silence) = &mut self.silence
+                        && silence.poll(cx).is_ready()
+                        && self.idle.poll(cx).is_pending()
+                    {
+                        silence.reset();
+                        return Poll::Ready(StreamStep::Piece(self.encoder.heartbeat()));
+                    }
                     ready!(self.idle.poll(cx));
                     let (awaited, after) = (Awaited::NextChunk, self.idle.limit);
                     return Poll::Ready(StreamStep::Failed(Error::UpstreamTimeout {
@@ -268,13 +285,15 @@ impl<P: Platform> Events<P> {
                 if !self.grow(held + decoded.len_hint(), context) {
                     return Some(StreamStep::Failed(OVERLOADED));
                 }
-                let piece = self.encoder.event(decoded);
+                let piece = match self.encoder.event(decoded) {
+                    Ok(piece) => piece,
+                    Err(error) => return Some(StreamStep::Failed(error)),
+                };
                 // Escapes make a piece up to three times as long as its event.
-                Some(if self.grow(held + piece.len(), context) {
-                    StreamStep::Piece(piece)
-                } else {
-                    StreamStep::Failed(OVERLOADED)
-                })
+                if !self.grow(held + piece.len() + self.encoder.held(), context) {
+                    return Some(StreamStep::Failed(OVERLOADED));
+                }
+                (!piece.is_empty()).then_some(StreamStep::Piece(piece))
             }
             EventContent::Nothing => None,
         }
@@ -282,12 +301,16 @@ impl<P: Platform> Events<P> {
 
     /// Ends a stream that upstream ended cleanly. If upstream gave no `finishReason`, none is invented.
     fn end(&mut self, context: &mut RequestContext<P>) {
+        let end = match self.encoder.end() {
+            Ok(end) => end,
+            Err(error) => return self.fail(&error, context),
+        };
         self.upstream = None;
         context.upstream_ended(CallOutcomes::SUCCESS);
         let finished = self.decoder.finished();
         context.settle(if finished { RequestOutcome::Ok } else { RequestOutcome::Cut });
         self.phase = StreamPhase::Over;
-        self.ready.extend(self.encoder.end());
+        self.ready.extend(end);
     }
 
     /// Ends a stream that has failed after the client got its status line.
@@ -305,6 +328,10 @@ impl<P: Platform> Events<P> {
         };
     }
 }
+
+/// How long a client gets nothing before a heartbeat is sent (`docs/reference/dialects.md` 6.7): boxes in
+/// between cut connections that are silent for a minute.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The pause before the bare error, long enough that it does not arrive in the error event's chunk.
 pub(super) const OWN_CHUNK: Duration = Duration::from_millis(20);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 
 use crate::caller::Caller;
-use crate::dialect::Operation;
+use crate::dialect::{Dialect, Operation};
 use crate::error::Error;
 use crate::google::usage::TokenUsage;
 use crate::ids::RequestId;
@@ -42,6 +42,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) received: Monotonic,
     /// `None` until the route is known, and for a path that leads nowhere.
     pub(crate) operation: Option<Operation>,
+    /// What the client speaks.
+    pub(crate) dialect: Dialect,
     /// The model as it is sent upstream; empty where there is none.
     pub(crate) model: Arc<str>,
     pub(crate) caller: Caller,
@@ -165,6 +167,7 @@ impl<P: Platform> RequestContext<P> {
             id,
             received,
             operation: None,
+            dialect: Dialect::Gemini,
             model: Arc::default(),
             caller: Caller::Unknown,
             routing: None,
@@ -370,6 +373,7 @@ impl<P: Platform> RequestContext<P> {
         AccessLogRecord {
             request_id: self.id.as_str(),
             operation: self.operation,
+            dialect: self.dialect,
             model: &self.model,
             stream: self.stream,
             client: self.client.as_deref(),

@@ -15,6 +15,8 @@ pub enum Operation {
     Generate,
     /// Describes one model.
     GetModel,
+    /// `GET /api/hello` of Anthropic's clients.
+    Hello,
     /// `GET /health`.
     Health,
     /// `GET /health/detailed`.
@@ -49,6 +51,7 @@ impl Operation {
             Self::Embed => "embedContent",
             Self::Generate => "generateContent",
             Self::GetModel => "models.get",
+            Self::Hello => "hello",
             Self::Health => "health",
             Self::HealthDetailed => "health/detailed",
             Self::ListModels => "models.list",
@@ -78,6 +81,7 @@ impl Operation {
             | Self::VertexResource => true,
             Self::Health
             | Self::HealthDetailed
+            | Self::Hello
             | Self::Live
             | Self::Metrics
             | Self::Options
@@ -93,7 +97,10 @@ impl Operation {
 
     /// True when a client must send a key, if keys are set (`docs/ACCESS.md`).
     pub fn needs_key(self) -> bool {
-        !matches!(self, Self::Root | Self::Health | Self::Live | Self::Options | Self::Ready)
+        !matches!(
+            self,
+            Self::Root | Self::Health | Self::Hello | Self::Live | Self::Options | Self::Ready
+        )
     }
 }
 

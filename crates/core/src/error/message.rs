@@ -320,6 +320,10 @@ impl fmt::Display for Error {
                 "Google's API closed the connection without processing the request. \
                  Nothing was carried out: send the request again in a moment.",
             ),
+            Self::UpstreamIncomplete => f.write_str(
+                "Google's API ended the answer without a finishReason, so something may be missing at \
+                 its end. Send the request again.",
+            ),
             Self::UpstreamMalformed { what } => write!(
                 f,
                 "Google's API answered something that is not its protocol: {} If it goes on, \

@@ -227,6 +227,8 @@ pub enum Error {
         /// How far the call had come.
         at: BrokenAt,
     },
+    /// Upstream ended an answer without saying why it has ended.
+    UpstreamIncomplete,
     /// Upstream's answer does not follow the protocol.
     UpstreamMalformed {
         /// What is wrong with it.

@@ -148,6 +148,9 @@ impl Error {
             Self::UpstreamDisconnected { .. } => {
                 (S::BAD_GATEWAY, Some("UPSTREAM_DISCONNECTED"), "upstream_disconnected", Upstream)
             }
+            Self::UpstreamIncomplete => {
+                (S::BAD_GATEWAY, Some("UPSTREAM_INCOMPLETE"), "upstream_incomplete", Upstream)
+            }
             Self::UpstreamMalformed { .. } => {
                 (S::BAD_GATEWAY, Some("UPSTREAM_MALFORMED"), "upstream_malformed", Upstream)
             }

@@ -129,6 +129,7 @@ fn every_error() -> Vec<Error> {
         Error::UpstreamDisconnected { at: BrokenAt::Request },
         Error::UpstreamDisconnected { at: BrokenAt::Stream },
         Error::UpstreamDisconnected { at: BrokenAt::Unprocessed },
+        Error::UpstreamIncomplete,
         Error::UpstreamMalformed { what: text("expected a value at line 1 column 1") },
         Error::UpstreamNoEvents,
         Error::UpstreamPage { what: text("a web page came in place of a stream") },
@@ -202,7 +203,11 @@ fn the_reasons_are_those_of_the_contract() {
         (408, "DEADLINE_EXCEEDED", &["REQUEST_TIMEOUT"]),
         (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED", "TOO_MANY_ATTEMPTS"]),
         (500, "INTERNAL", &["INTERNAL"]),
-        (502, "UNAVAILABLE", &["NO_ANSWER", "UPSTREAM_MALFORMED", "UPSTREAM_DISCONNECTED"]),
+        (
+            502,
+            "UNAVAILABLE",
+            &["NO_ANSWER", "UPSTREAM_INCOMPLETE", "UPSTREAM_MALFORMED", "UPSTREAM_DISCONNECTED"],
+        ),
         (
             503,
             "UNAVAILABLE",

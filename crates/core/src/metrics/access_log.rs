@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{CacheResult, millis};
-use crate::dialect::Operation;
+use crate::dialect::{Dialect, Operation};
 use crate::google::usage::TokenUsage;
 
 /// How a request ended.
@@ -39,6 +39,8 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) request_id: &'a str,
     /// `None` for an unknown path.
     pub(crate) operation: Option<Operation>,
+    /// What the client speaks.
+    pub(crate) dialect: Dialect,
     /// The model as it was sent upstream.
     pub(crate) model: &'a str,
     /// The answer is a stream.
@@ -96,6 +98,7 @@ impl AccessLogRecord<'_> {
             status = self.status,
             x_cache = self.cache.map_or("", CacheResult::header),
             method = self.operation.map_or("", Operation::label),
+            dialect = self.dialect.label(),
             stream = self.stream,
             upstream_ms = millis(self.upstream),
             overhead_ms = millis(self.overhead),

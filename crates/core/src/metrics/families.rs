@@ -16,6 +16,7 @@ impl Metrics {
 
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
+        families.extend(self.of_dialects());
         families.extend(self.connection_families());
         families.extend(self.permit_families(health));
         families.extend(self.of_upstream());
@@ -25,6 +26,29 @@ impl Metrics {
         families.extend(self.of_credentials(health));
         families.extend(self.of_process(health));
         families
+    }
+
+    fn of_dialects(&self) -> [MetricFamily; 3] {
+        let requests = self.dialects.requests().into_iter();
+        let requests =
+            requests.map(|(dialect, count)| counted(count, &[("dialect", dialect.label())]));
+        [
+            counter(
+                "translated_requests",
+                "Admitted requests of other dialects than Gemini whose answer has ended, by dialect.",
+                requests.collect(),
+            ),
+            counter(
+                "signature_fallbacks",
+                "Requests that were sent again without thought signatures, which upstream had refused.",
+                vec![counted(self.dialects.fallbacks(), &[])],
+            ),
+            counter(
+                "dialect_unknown_parts",
+                "Parts of answers that the client's dialect has no form for.",
+                vec![counted(self.dialects.left_out(), &[])],
+            ),
+        ]
     }
 
     fn of_requests(&self) -> Vec<MetricFamily> {

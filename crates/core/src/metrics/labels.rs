@@ -171,6 +171,7 @@ pub(super) fn method_index(operation: Option<Operation>) -> usize {
         Some(
             Operation::Health
             | Operation::HealthDetailed
+            | Operation::Hello
             | Operation::Live
             | Operation::Metrics
             | Operation::Options

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod connections;
+mod dialects;
 mod exposition;
 mod failovers;
 mod families;
@@ -35,6 +36,7 @@ pub(crate) use health::{
 };
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
+use dialects::DialectCounts;
 use failovers::FailoverCounts;
 use histogram::Histogram;
 use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
@@ -88,6 +90,7 @@ pub struct Metrics {
     endpoints: Vec<EndpointMetrics>,
     /// At least one, in order of preference.
     upstreams: Vec<UpstreamMetrics>,
+    pub(crate) dialects: DialectCounts,
     pub(crate) failovers: FailoverCounts,
 }
 
@@ -187,6 +190,7 @@ impl Metrics {
             connections: ConnectionCounts::default(),
             endpoints,
             upstreams: of_upstreams,
+            dialects: DialectCounts::default(),
             failovers,
         }
     }
@@ -378,6 +382,7 @@ impl Metrics {
     /// Counts a request that was admitted and has ended.
     pub(crate) fn request_ended(&self, record: &AccessLogRecord<'_>, now: Monotonic) {
         self.requests.fetch_add(1, Relaxed);
+        self.dialects.request(record.dialect);
         let micros = u64::try_from(record.overhead.as_micros()).unwrap_or(u64::MAX);
         self.overhead_micros.fetch_add(micros, Relaxed);
         self.total.record(record.total, now);

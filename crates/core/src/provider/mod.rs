@@ -159,6 +159,15 @@ impl Provider {
         }
     }
 
+    /// What the provider's streams are for a client of another dialect, which are always read.
+    pub(crate) fn translated_format(&self) -> UpstreamFormat {
+        match self {
+            Self::CodeAssist(_) => UpstreamFormat::CodeAssist,
+            // Neither wraps its events.
+            Self::GeminiApi(_) | Self::Vertex(_) => UpstreamFormat::Vertex,
+        }
+    }
+
     /// True if whole answers pass as they come, with the headers that clients of the provider know.
     pub(crate) fn copies_answers(&self) -> bool {
         matches!(self, Self::GeminiApi(_))

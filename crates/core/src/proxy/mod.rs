@@ -8,6 +8,7 @@ pub mod check;
 mod choose;
 mod coalesce;
 mod copy;
+pub mod early;
 mod failover;
 mod limit;
 mod local;
@@ -20,12 +21,14 @@ mod protocol;
 mod reload;
 mod respond;
 mod root;
+mod translated;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -36,20 +39,24 @@ use tracing::{Instrument, Span};
 use crate::access;
 use crate::body::ProxyBody;
 use crate::context::RequestContext;
-use crate::dialect::WholeCall;
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
+use crate::dialect::route::DialectRoute;
+use crate::dialect::{self, Dialect, WholeCall};
 use crate::error::Error;
+use crate::google::ProviderKind;
 use crate::ids::RequestId;
 use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::{Admission, Platform, RequestBodyError};
+use crate::policy::call_signatures::CallSignatures;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::settings::Settings;
-use crate::upstream::Upstreams;
+use crate::upstream::{Upstream, Upstreams};
 
 use coalesce::Coalescer;
+pub use early::EarlyHead;
 use limit::CallerLimits;
 use prepare::ModelTarget;
 use reload::ReloadableSettings;
@@ -67,6 +74,8 @@ pub struct Proxy {
     upstreams: Upstreams,
     memory: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
+    /// `None` if `SIGNATURE_CACHE_BYTES` is 0.
+    call_signatures: Option<Arc<CallSignatures>>,
 }
 
 impl Proxy {
@@ -86,6 +95,9 @@ impl Proxy {
             upstreams: Upstreams::new(&settings, &metrics),
             memory,
             metrics,
+            call_signatures: Some(settings.signature_cache_bytes)
+                .filter(|bytes| *bytes > 0)
+                .map(|bytes| Arc::new(CallSignatures::new(bytes))),
             settings,
         }
     }
@@ -102,7 +114,7 @@ impl Proxy {
         // At error level, so that the span, and with it the id, is kept at every `LOG_LEVEL`.
         let span = tracing::error_span!("request", request_id = id.as_str());
         let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
-        let route = route::read(&parts.method, &parts.uri);
+        let route = self.route(&parts, &mut context);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
         let answered =
             caught(&span, pin!(self.answer(&parts, route, body.as_mut(), &mut context))).await;
@@ -120,7 +132,10 @@ impl Proxy {
                 if parts.version < Version::HTTP_2 {
                     intake::drain(platform, &parts.headers, body).await;
                 }
-                respond::error(&error, in_array, &mut context)
+                match early::error(&parts, &error, &mut context) {
+                    Some(event) => event,
+                    None => respond::error(&error, in_array, &mut context),
+                }
             }
         };
         let answer = self.with_memory(answer, &mut context);
@@ -193,9 +208,56 @@ impl Proxy {
         self.metrics.log_left_out(true, platform.now());
     }
 
+    /// `EARLY_HEARTBEAT_MS`: after how long a shell asks [`EarlyHead::begin`]; `None` is never.
+    pub fn early_heartbeat(&self) -> Option<Duration> {
+        self.settings.early_heartbeat
+    }
+
     /// The counters, for the shell's shutdown.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Reads the route, and whose dialect it is. The usual path of the Gemini API is looked at once.
+    fn route<P: Platform>(
+        &self,
+        parts: &Parts,
+        context: &mut RequestContext<P>,
+    ) -> Result<Route, RouteError> {
+        let Parts { method, uri, headers, .. } = parts;
+        if !route::is_usual(uri)
+            && let Some(found) = dialect::route::read(method, uri, headers)
+            && self.serves(&found)
+        {
+            context.dialect = found.dialect;
+            return match (found.operation(), found.call.error()) {
+                (Some(operation), _) => Ok(Route::Translated(Box::new(found), operation)),
+                (None, error) => {
+                    Err(RouteError::Refused(Box::new(error.unwrap_or(Error::Internal))))
+                }
+            };
+        }
+        let route = route::read(method, uri);
+        match &route {
+            Ok(route) if !self.settings.dialects.gemini && route.operation().asks_upstream() => {
+                Err(route::not_found(method, uri))
+            }
+            _ => route,
+        }
+    }
+
+    /// Whether a route of OpenAI's or Anthropic's dialect is translated here. Some paths are Google's own
+    /// where an upstream has the whole Gemini API.
+    fn serves(&self, route: &DialectRoute) -> bool {
+        let dialects = self.settings.dialects;
+        let is_on = match route.dialect {
+            Dialect::Anthropic => dialects.anthropic,
+            Dialect::Gemini => false,
+            Dialect::OpenAi => dialects.openai,
+        };
+        let is_gemini_api =
+            |upstream: &Upstream| upstream.calls.provider.kind() == ProviderKind::GeminiApi;
+        is_on && !(route.is_in_gemini_api() && self.upstreams.iter().any(is_gemini_api))
     }
 
     /// The life of a request.
@@ -232,6 +294,9 @@ impl Proxy {
             }
             Route::Models { form, .. } | Route::Model { form, .. } => {
                 Box::pin(self.answer_models(parts, context, &route, form)).await
+            }
+            Route::Translated(call, _) => {
+                Box::pin(self.translated(parts, body, context, &call)).await
             }
             Route::VertexResource(resource) => {
                 Box::pin(self.vertex_resource(parts, body, context, &resource)).await

@@ -27,14 +27,24 @@ impl Proxy {
         context: &mut RequestContext<P>,
         call: WholeCall,
     ) -> Result<Answer<P>, Error> {
-        let mut choice = self.select(target, context)?;
+        let choice = self.select(target, context)?;
         let body = self.intake(target.parts, body, context).await?;
         let mut request = ModelRequest::new(target, ModelCall::Whole(call), body);
-        let mut prepared = match self.may_begin_elsewhere(&mut choice, &request.body) {
-            None => self.prepare(choice.upstream(), &request, context).await?,
-            Some(several) => {
-                Box::pin(self.begin_among_others(several, &mut request, context)).await?
-            }
+        let answer = self.answer_whole(choice, &mut request, context, call).await?;
+        Ok(Answer::from(answer))
+    }
+
+    /// Answers a request whose body has been read. The answer is in Gemini's form.
+    pub(super) async fn answer_whole<'a, P: Platform>(
+        &'a self,
+        mut choice: Choice<'a>,
+        request: &mut ModelRequest<'_>,
+        context: &mut RequestContext<P>,
+        call: WholeCall,
+    ) -> Result<CachedAnswer, Error> {
+        let mut prepared = match self.may_begin_elsewhere(&mut choice, request) {
+            None => self.prepare(choice.upstream(), request, context).await?,
+            Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,
         };
         let mut leader =
             match self.coalescer.find(choice.upstream(), &prepared.cache, call, context).await? {
@@ -42,11 +52,11 @@ impl Proxy {
                 Lookup::Found(mut answer) => {
                     self.note_giver(&answer.headers, context);
                     answer.headers.extend(prepared.headers);
-                    return Ok(Answer::from(answer));
+                    return Ok(answer);
                 }
             };
         let is_shared = prepared.cache.key.is_some();
-        let way = (&mut choice, &mut request, &mut prepared);
+        let way = (&mut choice, &mut *request, &mut prepared);
         let asking = self.ask_for_whole(way, call, context);
         let mut answer = leader.while_leading(pin!(asking)).await;
         if choice.has_moved() {
@@ -59,7 +69,7 @@ impl Proxy {
         let mut answer = answer?;
         // Not part of the shared answer: equal requests may have named the model differently.
         answer.headers.extend(prepared.headers);
-        Ok(Answer::from(answer))
+        Ok(answer)
     }
 
     /// Asks the upstream, and after a failure the next one that may be asked. The request is prepared
@@ -80,9 +90,25 @@ impl Proxy {
                 }
                 Err(error) => error,
             };
-            let Some(selection) = self.may_fail_over(choice) else { return Err(error) };
-            let next = Box::pin(self.after_failure(selection, request, error, context));
-            *prepared = next.await?;
+            *prepared = Box::pin(self.after_error(choice, request, error, context)).await?;
+        }
+    }
+
+    /// Prepares the request again after an error: without its signatures, or for the next upstream. Fails
+    /// with the error for the client if neither may help.
+    async fn after_error<'a, P: Platform>(
+        &'a self,
+        choice: &mut Choice<'a>,
+        request: &mut ModelRequest<'_>,
+        error: Error,
+        context: &mut RequestContext<P>,
+    ) -> Result<PreparedRequest, Error> {
+        if request.source.as_ref().is_some_and(|source| source.may_drop_signatures(&error)) {
+            return self.prepare_without_signatures(choice.upstream(), request, context).await;
+        }
+        match self.may_fail_over(choice) {
+            Some(selection) => self.after_failure(selection, request, error, context).await,
+            None => Err(error),
         }
     }
 
@@ -111,29 +137,37 @@ impl Proxy {
         context: &mut RequestContext<P>,
         framing: Framing,
     ) -> Result<Answer<P>, Error> {
-        context.stream = true;
-        context.cache = CacheUse::NotRepeatable;
-        let mut choice = self.select(target, context)?;
+        let choice = self.select(target, context)?;
         let body = self.intake(target.parts, body, context).await?;
         let mut request = ModelRequest::new(target, ModelCall::Stream, body);
-        let mut prepared = match self.may_begin_elsewhere(&mut choice, &request.body) {
-            None => self.prepare(choice.upstream(), &request, context).await?,
-            Some(several) => {
-                Box::pin(self.begin_among_others(several, &mut request, context)).await?
-            }
+        self.answer_stream(choice, &mut request, context, framing).await
+    }
+
+    /// Answers a request for a stream whose body has been read. `framing` is for clients of the Gemini API.
+    pub(super) async fn answer_stream<'a, P: Platform>(
+        &'a self,
+        mut choice: Choice<'a>,
+        request: &mut ModelRequest<'_>,
+        context: &mut RequestContext<P>,
+        framing: Framing,
+    ) -> Result<Answer<P>, Error> {
+        context.stream = true;
+        context.cache = CacheUse::NotRepeatable;
+        let mut prepared = match self.may_begin_elsewhere(&mut choice, request) {
+            None => self.prepare(choice.upstream(), request, context).await?,
+            Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,
         };
         loop {
             self.announce(&mut choice, context);
-            let way = (choice.upstream(), &request, &mut prepared);
+            let way = (choice.upstream(), &*request, &mut prepared);
             let error = match self.ask_for_stream(way, framing, context).await {
                 Ok(answer) => {
-                    self.note_served(&mut choice, &request, context);
+                    self.note_served(&mut choice, request, context);
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
-            let Some(selection) = self.may_fail_over(&mut choice) else { return Err(error) };
-            let next = Box::pin(self.after_failure(selection, &mut request, error, context));
+            let next = Box::pin(self.after_error(&mut choice, request, error, context));
             prepared = next.await?;
         }
     }
@@ -148,12 +182,19 @@ impl Proxy {
         let mode = request.target.form.mode;
         let (encoded, now) = self.encode(upstream, request, &mut prepared.body, context).await?;
         let calls = &upstream.calls;
-        let Some(from) = calls.provider.upstream_format(mode) else {
+        let source = request.source.as_deref();
+        let from = match source {
+            None => calls.provider.upstream_format(mode),
+            Some(_) => Some(calls.provider.translated_format()),
+        };
+        let Some(from) = from else {
             let answer = calls.call_with_retries(&encoded, FirstCopied, context, now).await?;
             let headers = std::mem::take(&mut prepared.headers);
             return Ok(respond::copied_stream(answer, headers, context));
         };
-        let want = FirstEvent { from, to: StreamFormat::Gemini(framing) };
+        let form = source.and_then(|source| source.answer_form(self, context));
+        let to = form.as_ref().map_or(StreamFormat::Gemini(framing), StreamFormat::Translated);
+        let want = FirstEvent { from, to };
         let stream = calls.call_with_retries(&encoded, want, context, now).await?;
         let headers = std::mem::take(&mut prepared.headers);
         Ok(respond::stream(&calls.provider, stream, framing, headers, context))

@@ -13,9 +13,10 @@ use super::Proxy;
 use super::choose::{Asked, path_error};
 use super::coalesce::CacheRequest;
 use super::respond::put;
+use super::translated::SourceRequest;
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::PathForm;
-use crate::dialect::{ModelCall, WholeCall};
+use crate::dialect::{Dialect, ModelCall, WholeCall};
 use crate::error::Error;
 use crate::ids::PromptId;
 use crate::intake::{self, AnnouncedBody, BodyLimits};
@@ -31,6 +32,7 @@ use crate::provider::edits::ServiceTier;
 use crate::provider::gemini_api::GeminiApi;
 use crate::provider::request::UpstreamRequest;
 use crate::provider::vertex_client::VertexClientError;
+use crate::settings::ModelAlias;
 use crate::time::Monotonic;
 use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
 
@@ -49,18 +51,22 @@ impl ModelTarget<'_> {
     }
 }
 
-/// A client's request to a model, as it came.
+/// A client's request to a model.
 pub(super) struct ModelRequest<'a> {
     pub(super) target: &'a ModelTarget<'a>,
     pub(super) call: ModelCall,
+    /// The body in Gemini's form.
     pub(super) body: Bytes,
     /// The operator's name of the model at an upstream that stands in for another.
     pub(super) stand_in_model: Option<Arc<str>>,
+    /// The request in the client's dialect, if that is another one. Boxed, since most requests have none.
+    pub(super) source: Option<Box<SourceRequest>>,
 }
 
 impl<'a> ModelRequest<'a> {
+    /// A request whose body is in Gemini's form as it came.
     pub(super) fn new(target: &'a ModelTarget<'a>, call: ModelCall, body: Bytes) -> Self {
-        Self { target, call, body, stand_in_model: None }
+        Self { target, call, body, stand_in_model: None, source: None }
     }
 }
 
@@ -88,18 +94,13 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
-        let ModelRequest { target, call, body, stand_in_model } = request;
+        let ModelRequest { target, call, body, source, .. } = request;
         let (call, requested, mode) = (*call, target.model, target.form.mode);
         let reloadable = self.reloadable();
-        let model = match stand_in_model {
-            // Each request in the body names the model too.
-            _ if call == ModelCall::Whole(WholeCall::BatchEmbed) => requested,
-            Some(model) => model,
-            None => upstream.model(requested, &reloadable.model_aliases),
-        };
+        let model = model_at(upstream, request, &reloadable.model_aliases);
         let mut headers = HeaderMap::new();
         context.model = if *model == **requested { Arc::clone(requested) } else { model.into() };
-        if *model != **requested {
+        if *model != *source.as_ref().map_or(&**requested, |source| &source.requested) {
             put(&mut headers, MODEL, model);
         }
         let provider = &upstream.calls.provider;
@@ -130,8 +131,10 @@ impl Proxy {
             }
             Err(refused) => return Err(refused.into()),
         };
-        if !adapted.dropped.is_empty() {
-            put(&mut headers, DROPPED_FIELDS, adapted.dropped.join(", "));
+        let source_dropped = source.as_ref().map_or(&[][..], |source| source.dropped());
+        if !adapted.dropped.is_empty() || !source_dropped.is_empty() {
+            let dropped = [source_dropped, &adapted.dropped].concat();
+            put(&mut headers, DROPPED_FIELDS, dropped.join(", "));
         }
         let cache = match call {
             ModelCall::Whole(call) if self.coalescer.is_on() => {
@@ -146,6 +149,10 @@ impl Proxy {
                     let key = match self.answer_variant(target) {
                         Some(variant) => key.for_variant(variant.as_bytes()),
                         None => key,
+                    };
+                    let key = match context.dialect {
+                        Dialect::Gemini => key,
+                        dialect => key.for_variant(dialect.label().as_bytes()),
                     };
                     CacheRequest {
                         key: Some(key),
@@ -307,6 +314,21 @@ impl Proxy {
             ModelCall::Whole(_) => protocol.generate(body, &envelope),
         };
         Ok((request, now))
+    }
+}
+
+/// The name of the model at an upstream.
+pub(super) fn model_at<'a>(
+    upstream: &'a Upstream,
+    request: &'a ModelRequest<'_>,
+    aliases: &'a [ModelAlias],
+) -> &'a str {
+    let requested = request.target.model;
+    match &request.stand_in_model {
+        // Each request in the body names the model too.
+        _ if request.call == ModelCall::Whole(WholeCall::BatchEmbed) => requested,
+        Some(model) => model,
+        None => upstream.model(requested, aliases),
     }
 }
 

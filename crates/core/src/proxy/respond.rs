@@ -9,8 +9,9 @@ use super::Proxy;
 use super::choose::UPSTREAM;
 use crate::body::{CopiedStream, Events, ProxyBody};
 use crate::context::RequestContext;
-use crate::dialect::gemini;
 use crate::dialect::gemini::route::Framing;
+use crate::dialect::translate::fault::{self, Fault};
+use crate::dialect::{Dialect, anthropic, gemini, openai};
 use crate::error::{Error, OVERLOADED};
 use crate::google::status;
 use crate::metrics::RequestOutcome;
@@ -94,9 +95,7 @@ impl Proxy {
         if let Some(x_cache) = context.cache.header() {
             headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
         }
-        if parts.method != Method::OPTIONS {
-            self.reloadable().access.add_cors_headers(&parts.headers, &mut headers);
-        }
+        self.add_common_headers(parts, &mut headers, &context);
         if parts.method == Method::HEAD {
             // The body is not sent.
             context.settle(RequestOutcome::Ok);
@@ -104,7 +103,6 @@ impl Proxy {
         if let Some(name) = context.upstream() {
             put(&mut headers, UPSTREAM, &**name);
         }
-        headers.insert(REQUEST_ID, context.id.to_header());
         // Behind upstream's, where the answer is copied.
         headers.append(SERVER_TIMING, context.server_timing(now));
         let mut extensions = None;
@@ -130,6 +128,34 @@ impl Proxy {
     }
 }
 
+impl Proxy {
+    /// Adds what an answer carries whatever becomes of its request: the request's id, and what browsers
+    /// need.
+    pub(super) fn add_common_headers<P: Platform>(
+        &self,
+        parts: &Parts,
+        headers: &mut HeaderMap,
+        context: &RequestContext<P>,
+    ) {
+        if parts.method != Method::OPTIONS {
+            self.reloadable().access.add_cors_headers(&parts.headers, headers);
+        }
+        headers.insert(REQUEST_ID, context.id.to_header());
+        if context.dialect == Dialect::Anthropic {
+            headers.insert(ANTHROPIC_REQUEST_ID, context.id.to_header());
+        }
+    }
+}
+
+/// The headers of a stream of server-sent events.
+pub(super) fn stream_headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(USUAL_HEADERS + 3);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers
+}
+
 /// Turns an error into an answer. (An error after the head ends the stream: `StreamEncoder::error`.)
 pub(super) fn error<P: Platform>(
     error: &Error,
@@ -144,11 +170,30 @@ pub(super) fn error<P: Platform>(
         Error::Upstream(error) => error.as_sent.clone(),
         _ => None,
     };
+    if context.dialect != Dialect::Gemini {
+        return translated_error(error, headers, context);
+    }
     let body = as_sent.unwrap_or_else(|| {
         let body = gemini::error::body(error);
         if in_array { status::as_array(&body) } else { body }
     });
     Answer { status: error.status(), headers, body: AnswerBody::Whole(body) }
+}
+
+/// Turns an error into an answer for a client that speaks another dialect.
+#[cold]
+fn translated_error<P: Platform>(
+    error: &Error,
+    mut headers: HeaderMap,
+    context: &RequestContext<P>,
+) -> Answer<P> {
+    let fault = Fault::of(error, context.dialect);
+    headers.extend(fault::headers(&fault));
+    let body = match context.dialect {
+        Dialect::Anthropic => anthropic::error::body(&fault, context.id.as_str()),
+        Dialect::Gemini | Dialect::OpenAi => openai::error::body(&fault),
+    };
+    Answer { status: fault.status, headers, body: AnswerBody::Whole(body) }
 }
 
 /// A whole answer of a model's.
@@ -251,6 +296,16 @@ pub(super) fn passed_through<P: Platform>(
     Answer { status: head.status, headers, body: AnswerBody::PassThrough(body) }
 }
 
+/// The answer to a client that asks whether the server is there.
+pub(super) fn hello<P: Platform>(context: &mut RequestContext<P>) -> Answer<P> {
+    context.set_aside();
+    Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: AnswerBody::Whole(Bytes::new()),
+    }
+}
+
 /// A JSON answer of the proxy's own.
 pub(super) fn json<P: Platform>(mut headers: HeaderMap, body: Bytes) -> Answer<P> {
     headers.insert(CONTENT_TYPE, JSON);
@@ -284,6 +339,7 @@ pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: impl TryInto
 pub(super) const JSON: HeaderValue = HeaderValue::from_static(status::CONTENT_TYPE);
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");

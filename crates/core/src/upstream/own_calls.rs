@@ -1,13 +1,16 @@
 //! Calls of the proxy's own for the commands `check` and `models`: one count of tokens, and the list of
 //! models.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use super::{Account, Upstream, VertexAccount};
 use crate::context::RequestContext;
-use crate::dialect::gemini::models::Model;
+use crate::dialect::gemini::models::{Model, title, version};
 use crate::error::Error;
 use crate::payload::Payload;
 use crate::platform::Platform;
@@ -109,6 +112,33 @@ impl Upstream {
                 self.pages(context, headers, page, vertex_page).await
             }
         }
+    }
+
+    /// The models of an account of the Gemini API, in the form of the other providers' lists.
+    pub(crate) async fn gemini_api_models<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+    ) -> Result<Arc<[Model]>, Error> {
+        let listed = self.own_models(context).await?;
+        let model = |listed: ListedModel| {
+            let usual = (Model::DEFAULTS.input_token_limit, Model::DEFAULTS.output_token_limit);
+            let (input_token_limit, output_token_limit) = listed.limits.unwrap_or(usual);
+            let generates = listed.methods.iter().any(|method| method == "generateContent");
+            Model {
+                display_name: Cow::Owned(title(&listed.id)),
+                version: Cow::Owned(version(&listed.id)),
+                id: Cow::Owned(listed.id),
+                input_token_limit,
+                output_token_limit,
+                supported_generation_methods: if generates {
+                    Model::DEFAULTS.supported_generation_methods
+                } else {
+                    &[]
+                },
+                ..Model::DEFAULTS
+            }
+        };
+        Ok(listed.into_iter().map(model).collect())
     }
 
     async fn pages<P: Platform>(

@@ -123,11 +123,11 @@ fn owned(
 
 /// Waits for the first event of a stream, on which the client's status line depends.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct FirstEvent {
+pub(crate) struct FirstEvent<'a> {
     /// The form in which upstream writes the stream.
     pub(crate) from: UpstreamFormat,
     /// The form in which the client gets it.
-    pub(crate) to: StreamFormat,
+    pub(crate) to: StreamFormat<'a>,
 }
 
 /// A stream whose first event has arrived.
@@ -137,7 +137,7 @@ pub(crate) struct EventStream<P: Platform> {
     pub(crate) events: Box<Events<P>>,
 }
 
-impl<P: Platform> Want<P> for FirstEvent {
+impl<P: Platform> Want<P> for FirstEvent<'_> {
     type Answer = EventStream<P>;
 
     const IS_STREAM: bool = true;

@@ -274,7 +274,15 @@ fn an_allowed_page_may_read_the_proxys_headers() {
     assert_eq!(cors["access-control-allow-origin"], "https://app.example");
     assert_eq!(cors["vary"], "Origin");
     let exposed = cors["access-control-expose-headers"].to_str().unwrap();
-    for name in ["x-request-id", "x-proxy-model", "retry-after", "server-timing", "x-cache"] {
+    for name in [
+        "x-request-id",
+        "request-id",
+        "x-should-retry",
+        "x-proxy-model",
+        "retry-after",
+        "server-timing",
+        "x-cache",
+    ] {
         assert!(exposed.split(", ").any(|own| own == name), "{name}");
     }
     let other = listed.cors(&headers(&[("origin", "https://evil.example")]));
@@ -307,6 +315,16 @@ fn a_preflight_is_allowed_what_it_asks_for() {
 }
 
 #[test]
+fn a_preflight_of_an_sdk_in_a_browser_is_allowed() {
+    let all = access("127.0.0.1", &[], &["*"]);
+    // As @anthropic-ai/sdk and openai send them, and one of the SDKs' that is not known here.
+    let asked = "anthropic-dangerous-direct-browser-access,anthropic-version,authorization,content-type,\
+                 openai-organization,x-api-key,x-stainless-arch,x-stainless-new-one";
+    let lines = [("origin", "https://a.example"), ("access-control-request-headers", asked)];
+    assert_eq!(all.preflight(&headers(&lines))["access-control-allow-headers"], asked);
+}
+
+#[test]
 fn a_preflight_without_a_valid_header_list_gets_the_fixed_list() {
     let all = access("127.0.0.1", &[], &["*"]);
     let long = "x".repeat(2049);
@@ -316,7 +334,22 @@ fn a_preflight_without_a_valid_header_list_gets_the_fixed_list() {
         assert_eq!(answer["access-control-allow-headers"], CLIENT_HEADERS, "{asked}");
         assert!(!answer.contains_key("access-control-allow-private-network"));
     }
-    for name in ["x-goog-api-key", "x-goog-api-client", "content-type", "authorization"] {
+    for name in [
+        "x-goog-api-key",
+        "x-goog-api-client",
+        "content-type",
+        "authorization",
+        "x-api-key",
+        "anthropic-version",
+        "anthropic-beta",
+        "anthropic-dangerous-direct-browser-access",
+        "openai-organization",
+        "openai-project",
+        "openai-beta",
+        "idempotency-key",
+        "x-stainless-lang",
+        "x-stainless-retry-count",
+    ] {
         assert!(CLIENT_HEADERS.split(", ").any(|own| own == name), "{name}");
     }
     assert!(!CLIENT_HEADERS.contains("  "));

@@ -14,6 +14,24 @@ pub fn body(error: &Error) -> Bytes {
     if let Error::Upstream(upstream) = error {
         return upstream.body.clone();
     }
+    status(error).to_json()
+}
+
+/// The details, a JSON array; empty if there are none. Those of upstream's errors are upstream's bytes.
+pub(crate) fn details(error: &Error) -> Bytes {
+    if let Error::Upstream(upstream) = error {
+        return upstream.details.clone();
+    }
+    let details = status(error).details;
+    if details.is_empty() {
+        return Bytes::new();
+    }
+    // Strings, numbers and valid raw JSON only: this cannot fail.
+    Bytes::from(serde_json::to_vec(&details).unwrap_or_default())
+}
+
+/// An error of the proxy's.
+fn status(error: &Error) -> Status {
     let mut status = Status::new(error.status(), error.message());
     if let Some(reason) = error.reason() {
         status = status.with(Detail::ErrorInfo {
@@ -32,7 +50,7 @@ pub fn body(error: &Error) -> Bytes {
     if let Ok(details) = serde_json::from_slice::<Vec<Box<RawValue>>>(error.google_details()) {
         status.details.extend(details.into_iter().map(Detail::Google));
     }
-    status.to_json()
+    status
 }
 
 /// The domain of the proxy's `ErrorInfo` details.

@@ -93,6 +93,14 @@ pub struct ClientToolName<'a> {
     pub name: Cow<'a, str>,
 }
 
+impl ClientToolName<'_> {
+    /// A copy that does not borrow from the request.
+    pub fn to_owned_name(&self) -> ClientToolName<'static> {
+        let own = |text: &Cow<'_, str>| Cow::Owned(text.to_string());
+        ClientToolName { namespace: self.namespace.as_ref().map(own), name: own(&self.name) }
+    }
+}
+
 /// Data beside texts.
 #[derive(Debug, Clone)]
 pub enum Media<'a> {
@@ -173,7 +181,8 @@ pub enum ToolChoice<'a> {
         /// The path in the client's request.
         path: &'static str,
     },
-    /// The model decides, among these only.
+    /// The model decides, among these only. A tool that Google runs goes by the type that the client
+    /// gives it, such as `web_search`.
     Among(Vec<ClientToolName<'a>>),
 }
 
@@ -208,6 +217,32 @@ pub struct DraftConfig<'a> {
     pub wants_image: bool,
     /// `imageConfig`, in Gemini's own spelling: (`aspectRatio`, `imageSize`).
     pub image_config: Option<(Option<&'a RawValue>, Option<&'a RawValue>)>,
+    /// How the client's dialect names what may be left out.
+    pub paths: FieldPaths,
+}
+
+/// The paths of fields in a dialect, for the header that names what is left out.
+#[derive(Debug, Clone, Copy)]
+pub struct FieldPaths {
+    /// The stop sequences.
+    pub stop: &'static str,
+    /// The form of the answer's text.
+    pub format: &'static str,
+}
+
+impl FieldPaths {
+    /// OpenAI's Chat Completions.
+    pub const CHAT: Self = Self { stop: "stop", format: "response_format" };
+    /// OpenAI's Responses.
+    pub const RESPONSES: Self = Self { stop: "stop", format: "text.format" };
+    /// Anthropic's Messages.
+    pub const MESSAGES: Self = Self { stop: "stop_sequences", format: "output_config.format" };
+}
+
+impl Default for FieldPaths {
+    fn default() -> Self {
+        Self::CHAT
+    }
 }
 
 /// What the answer's text must be.

@@ -2,151 +2,115 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::fields::{Word, read_fields};
 use super::text::JsonText;
 
 /// A `GenerateContentResponse`: an event of a stream, or a whole answer.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct AnswerEvent<'a> {
     /// Upstream's id of the answer.
-    #[serde(borrow, default)]
     pub response_id: Option<Cow<'a, str>>,
     /// When upstream began it (RFC 3339).
-    #[serde(borrow, default)]
     pub create_time: Option<Cow<'a, str>>,
     /// The candidates; usually one.
-    #[serde(borrow, default)]
     pub candidates: Option<Vec<Candidate<'a>>>,
     /// Why the prompt was refused.
-    #[serde(borrow, default)]
     pub prompt_feedback: Option<PromptFeedback<'a>>,
     /// `usageMetadata`, as it is written.
-    #[serde(borrow, default)]
     pub usage_metadata: Option<&'a RawValue>,
 }
 
 /// `promptFeedback`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct PromptFeedback<'a> {
     /// Such as `SAFETY`.
-    #[serde(borrow, default)]
     pub block_reason: Option<Cow<'a, str>>,
     /// For people.
-    #[serde(borrow, default)]
     pub block_reason_message: Option<Cow<'a, str>>,
 }
 
 /// A candidate.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Candidate<'a> {
     /// Its position; absent is 0.
-    #[serde(default)]
     pub index: Option<u32>,
     /// Its parts.
-    #[serde(borrow, default)]
     pub content: Option<Content<'a>>,
     /// Why it ended.
-    #[serde(borrow, default)]
     pub finish_reason: Option<Cow<'a, str>>,
     /// For people.
-    #[serde(borrow, default)]
     pub finish_message: Option<Cow<'a, str>>,
     /// Where its facts come from.
-    #[serde(borrow, default)]
     pub grounding_metadata: Option<&'a RawValue>,
     /// Whom it quotes.
-    #[serde(borrow, default)]
     pub citation_metadata: Option<&'a RawValue>,
     /// The probabilities of its tokens.
-    #[serde(borrow, default)]
     pub logprobs_result: Option<&'a RawValue>,
 }
 
 /// A candidate's content.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Content<'a> {
     /// The parts.
-    #[serde(borrow, default)]
     pub parts: Option<Vec<Part<'a>>>,
 }
 
 /// A part. Exactly one of its data fields is there.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Part<'a> {
     /// Text.
-    #[serde(borrow, default)]
     pub text: Option<JsonText<'a>>,
     /// The text is a summary of the model's thoughts.
-    #[serde(default)]
     pub thought: Option<bool>,
     /// The part's signature. Base64, in either alphabet.
-    #[serde(borrow, default)]
     pub thought_signature: Option<Cow<'a, str>>,
     /// A call of a tool.
-    #[serde(borrow, default)]
     pub function_call: Option<FunctionCall<'a>>,
     /// Data, such as an image.
-    #[serde(borrow, default)]
     pub inline_data: Option<Blob<'a>>,
     /// Code that Google runs.
-    #[serde(borrow, default)]
     pub executable_code: Option<ExecutableCode<'a>>,
     /// What that code has printed.
-    #[serde(borrow, default)]
     pub code_execution_result: Option<CodeResult<'a>>,
 }
 
 /// A call of a tool.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct FunctionCall<'a> {
     /// Gemini's id of the call.
-    #[serde(borrow, default)]
     pub id: Option<Cow<'a, str>>,
     /// The name upstream.
-    #[serde(borrow, default)]
     pub name: Option<Cow<'a, str>>,
     /// The arguments, an object.
-    #[serde(borrow, default)]
     pub args: Option<&'a RawValue>,
 }
 
 /// Data.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Blob<'a> {
     /// The MIME type.
-    #[serde(borrow, default)]
     pub mime_type: Option<Cow<'a, str>>,
     /// Base64.
-    #[serde(borrow, default)]
     pub data: Option<JsonText<'a>>,
 }
 
 /// Code that Google runs.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct ExecutableCode<'a> {
     /// Such as `PYTHON`.
-    #[serde(borrow, default)]
     pub language: Option<Cow<'a, str>>,
     /// The code.
-    #[serde(borrow, default)]
     pub code: Option<JsonText<'a>>,
 }
 
 /// What code has printed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct CodeResult<'a> {
     /// Such as `OUTCOME_OK`.
-    #[serde(borrow, default)]
     pub outcome: Option<Cow<'a, str>>,
     /// What it has printed.
-    #[serde(borrow, default)]
     pub output: Option<JsonText<'a>>,
 }
 
@@ -154,5 +118,125 @@ impl<'a> AnswerEvent<'a> {
     /// Reads an event or a whole answer.
     pub fn read(text: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(text)
+    }
+}
+
+read_fields!(AnswerEvent {
+    "responseId" | "response_id" => response_id: Word<'de>,
+    "createTime" | "create_time" => create_time: Word<'de>,
+    "candidates" => candidates: Vec<Candidate<'de>>,
+    "promptFeedback" | "prompt_feedback" => prompt_feedback: PromptFeedback<'de>,
+    "usageMetadata" | "usage_metadata" => usage_metadata: &'de RawValue,
+});
+
+read_fields!(PromptFeedback {
+    "blockReason" | "block_reason" => block_reason: Word<'de>,
+    "blockReasonMessage" | "block_reason_message" => block_reason_message: Word<'de>,
+});
+
+read_fields!(Candidate {
+    "index" => index: u32,
+    "content" => content: Content<'de>,
+    "finishReason" | "finish_reason" => finish_reason: Word<'de>,
+    "finishMessage" | "finish_message" => finish_message: Word<'de>,
+    "groundingMetadata" | "grounding_metadata" => grounding_metadata: &'de RawValue,
+    "citationMetadata" | "citation_metadata" => citation_metadata: &'de RawValue,
+    "logprobsResult" | "logprobs_result" => logprobs_result: &'de RawValue,
+});
+
+read_fields!(Content {
+    "parts" => parts: Vec<Part<'de>>,
+});
+
+read_fields!(Part {
+    "text" => text: JsonText<'de>,
+    "thought" => thought: bool,
+    "thoughtSignature" | "thought_signature" => thought_signature: Word<'de>,
+    "functionCall" | "function_call" => function_call: FunctionCall<'de>,
+    "inlineData" | "inline_data" => inline_data: Blob<'de>,
+    "executableCode" | "executable_code" => executable_code: ExecutableCode<'de>,
+    "codeExecutionResult" | "code_execution_result" => code_execution_result: CodeResult<'de>,
+});
+
+read_fields!(FunctionCall {
+    "id" => id: Word<'de>,
+    "name" => name: Word<'de>,
+    "args" => args: &'de RawValue,
+});
+
+read_fields!(Blob {
+    "mimeType" | "mime_type" => mime_type: Word<'de>,
+    "data" => data: JsonText<'de>,
+});
+
+read_fields!(ExecutableCode {
+    "language" => language: Word<'de>,
+    "code" => code: JsonText<'de>,
+});
+
+read_fields!(CodeResult {
+    "outcome" => outcome: Word<'de>,
+    "output" => output: JsonText<'de>,
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_without_a_copy() {
+        let text = br#"{"responseId":"R","createTime":"2026-01-02T03:04:05Z","candidates":[{"index":1,"content":{"role":"model","parts":[{"text":"a\n","thought":true},{"functionCall":{"id":"1","name":"f","args":{"n":1.0}},"thoughtSignature":"S=="}]},"finishReason":"STOP","avgLogprobs":-0.3}],"usageMetadata":{"promptTokenCount":1},"modelVersion":"m"}"#;
+        let event = AnswerEvent::read(text).unwrap();
+        assert!(matches!(event.response_id, Some(Cow::Borrowed("R"))));
+        assert_eq!(event.usage_metadata.unwrap().get(), r#"{"promptTokenCount":1}"#);
+        let [candidate] = &event.candidates.unwrap()[..] else { panic!("one candidate") };
+        assert_eq!(candidate.index, Some(1));
+        assert!(matches!(candidate.finish_reason, Some(Cow::Borrowed("STOP"))));
+        let parts = candidate.content.as_ref().unwrap().parts.as_ref().unwrap();
+        assert_eq!(parts[0].text.unwrap().quoted(), r#""a\n""#);
+        assert_eq!(parts[0].thought, Some(true));
+        assert!(matches!(parts[1].thought_signature, Some(Cow::Borrowed("S=="))));
+        let call = parts[1].function_call.as_ref().unwrap();
+        assert_eq!(call.args.unwrap().get(), r#"{"n":1.0}"#);
+        assert_eq!((call.id.as_deref(), call.name.as_deref()), (Some("1"), Some("f")));
+    }
+
+    #[test]
+    fn null_snake_case_unknown_and_repeated_fields_are_taken() {
+        for (text, expected) in [
+            (r#"{"candidates":null,"usageMetadata":null,"promptFeedback":null}"#, None),
+            (r#"{"candidates":[{"content":null,"finishReason":null,"index":null}]}"#, None),
+            (r#"{"candidates":[{"content":{"parts":null}}],"new":{"a":[1]}}"#, None),
+            (r#"{"candidates":[{"content":{"parts":[{"text":null,"x":1}]}}]}"#, None),
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"1","thought_signature":"S"}]}}]}"#,
+                Some((r#""1""#, Some("S"))),
+            ),
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"1","text":"2"}]}}],"usage_metadata":{}}"#,
+                Some((r#""2""#, None)),
+            ),
+            (
+                "{\"candidates\":[{\"content\":{\"parts\":[{\"te\\u0078t\":\"\\ud83d\",\"thoughtSignature\":\"\\u0053\"}]}}]}",
+                Some((r#""\ud83d""#, Some("S"))),
+            ),
+        ] {
+            let event = AnswerEvent::read(text.as_bytes())
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+            let candidate = event.candidates.and_then(|mut candidates| candidates.pop());
+            let parts =
+                candidate.and_then(|candidate| candidate.content?.parts).unwrap_or_default();
+            let found = parts
+                .first()
+                .and_then(|part| Some((part.text?.quoted(), part.thought_signature.as_deref())));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        for text in ["", "[]", "1", r#"{"candidates":{}}"#, r#"{"candidates":[{}]} x"#, "{"] {
+            assert!(AnswerEvent::read(text.as_bytes()).is_err(), "{text}");
+        }
     }
 }

@@ -27,13 +27,19 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target with the usual limit, for which no signature is remembered.
+    /// A target for which no signature is remembered.
     pub fn new(model: &str, provider: ProviderKind) -> Self {
+        let family = ModelFamily::of(model);
+        let output_limit = match family.generation {
+            Some((major, minor)) if (major, minor) < (2, 5) => EARLIER_OUTPUT_LIMIT,
+            _ if model.contains("-image") => IMAGE_OUTPUT_LIMIT,
+            _ => USUAL_OUTPUT_LIMIT,
+        };
         Self {
             model: model.into(),
             provider,
-            family: ModelFamily::of(model),
-            output_limit: USUAL_OUTPUT_LIMIT,
+            family,
+            output_limit,
             signatures: SignatureRecall::default(),
             without_signatures: false,
         }
@@ -66,5 +72,9 @@ impl SignatureRecall {
     }
 }
 
-/// The most tokens that current models write, and a model that is not known is assumed to write.
-pub const USUAL_OUTPUT_LIMIT: u32 = 65_536;
+/// The most tokens that current models write. A model that is not known is assumed to write as many.
+const USUAL_OUTPUT_LIMIT: u32 = 65_536;
+/// The most tokens that models before 2.5 write.
+const EARLIER_OUTPUT_LIMIT: u32 = 8_192;
+/// The most tokens that models write that draw images.
+const IMAGE_OUTPUT_LIMIT: u32 = 32_768;

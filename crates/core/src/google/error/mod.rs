@@ -76,6 +76,12 @@ impl UpstreamError {
         self.has_reason("VALIDATION_REQUIRED")
     }
 
+    /// True when a thought signature in the request is at fault (`docs/reference/dialects.md` 6.1).
+    pub(crate) fn is_about_signatures(&self) -> bool {
+        let text = || self.message.to_ascii_lowercase().replace('_', " ");
+        self.http == StatusCode::BAD_REQUEST && text().contains("thought signature")
+    }
+
     /// True when Google has suspended the account. No request may be retried.
     pub fn is_suspended(&self) -> bool {
         let text = || self.message.to_ascii_lowercase();

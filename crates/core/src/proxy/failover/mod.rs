@@ -128,14 +128,17 @@ impl Proxy {
     pub(super) fn may_begin_elsewhere<'s, 'a>(
         &self,
         choice: &'s mut Choice<'a>,
-        body: &[u8],
+        request: &ModelRequest<'_>,
     ) -> Option<&'s mut Selection<'a>> {
         let Choice::Several(selection) = choice else { return None };
         let is_unable = !self.settings.failover.is_off() && selection.upstream.has_inability();
         let given = self.upstreams.signatures.as_ref();
+        let is_foreign =
+            request.source.as_ref().is_some_and(|source| source.foreign_signatures().is_some());
         let may_begin = is_unable
+            || given.is_some() && is_foreign
             || given.is_some_and(|given| !given.is_empty())
-                && memchr::memmem::find(body, b"ignature\"").is_some();
+                && memchr::memmem::find(&request.body, b"ignature\"").is_some();
         may_begin.then_some(selection)
     }
 
@@ -146,7 +149,8 @@ impl Proxy {
         request: &mut ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
-        self.follow_signature(selection, &request.body, context).await?;
+        let first = selection.upstream.id;
+        self.follow_signature(selection, request, context).await?;
         let primary = selection.upstream;
         self.use_upstream(primary, context);
         if !self.settings.failover.is_off()
@@ -158,6 +162,9 @@ impl Proxy {
             return self.next(selection, request, context).await;
         }
         self.name_model(selection, request);
+        if primary.id != first {
+            self.translate(primary, request, context).await?;
+        }
         self.prepare(primary, request, context).await
     }
 
@@ -234,13 +241,25 @@ impl Proxy {
             selection.upstream = upstream;
             selection.replaced = is_foreign;
             self.name_model(selection, request);
+            let mut original = original.clone();
+            if request.source.is_some() {
+                match self.translate(upstream, request, context).await {
+                    Ok(()) => original = request.body.clone(),
+                    // This provider cannot take what the client asks for.
+                    Err(error) => {
+                        let reason = FailoverReason::NotFound;
+                        selection.failed.push(Failed { upstream, reason, error });
+                        continue;
+                    }
+                }
+            }
             request.body = if selection.replaced {
                 match self.without_signatures(&original, context).await {
                     Ok(body) => body,
                     Err(_) => return Err(self.all_failed(selection, context)),
                 }
             } else {
-                original.clone()
+                original
             };
             self.use_upstream(upstream, context);
             match self.prepare(upstream, request, context).await {
@@ -334,14 +353,14 @@ impl Proxy {
     async fn follow_signature<P: Platform>(
         &self,
         selection: &mut Selection<'_>,
-        body: &Bytes,
+        request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<(), Error> {
         let Some(given) = self.upstreams.signatures.as_ref() else { return Ok(()) };
-        let facts = self.facts(selection, body, context).await?;
-        let Some(giver) = facts.last_signature.and_then(|last| given.giver(last)) else {
-            return Ok(());
-        };
+        let facts = self.facts(selection, &request.body, context).await?;
+        let giver = facts.last_signature.and_then(|last| given.giver(last));
+        let foreign = request.source.as_ref().and_then(|source| source.foreign_signatures());
+        let Some(giver) = giver.or(foreign) else { return Ok(()) };
         if selection.kind() != giver {
             let of_giver = |other: &&Upstream| other.calls.provider.kind() == giver;
             let upstream = selection.others().find(of_giver);

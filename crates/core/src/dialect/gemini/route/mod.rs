@@ -12,6 +12,7 @@ use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::dialect::operation::Operation;
+use crate::dialect::route::DialectRoute;
 use crate::error::Error;
 use absent::{ABSENT_METHODS, absent_collection};
 pub use copied::{Beyond, CopiedPath};
@@ -80,6 +81,9 @@ pub enum Route {
         /// that is passed on.
         alt: Option<String>,
     },
+    /// A request of OpenAI's or Anthropic's dialect. [`read`] returns none: [`crate::dialect::route::read`]
+    /// does.
+    Translated(Box<DialectRoute>, Operation),
     /// A path of Vertex AI that is none of the above, with any HTTP method.
     VertexResource(Box<VertexResource>),
     /// `GET /`.
@@ -121,6 +125,7 @@ impl Route {
             Self::Ready => Operation::Ready,
             Self::Root => Operation::Root,
             Self::Stream { .. } => Operation::Stream,
+            Self::Translated(_, operation) => *operation,
             Self::VertexResource(_) => Operation::VertexResource,
         }
     }
@@ -155,6 +160,9 @@ pub enum RouteError {
     /// `POST /`: a client in Vertex mode that knows a base URL and nothing else.
     #[error("the URL has no path")]
     NoPath,
+    /// Another dialect has the path, and the request is refused.
+    #[error("{0}")]
+    Refused(Box<Error>),
     /// The path is known, but not with this HTTP method.
     #[error("this path allows {allow}")]
     WrongMethod {
@@ -175,6 +183,7 @@ impl From<RouteError> for Error {
                 Self::NotOffered { what, model, upstream: None, others: Vec::new(), provider }
             }
             RouteError::NoPath => Self::NotFound { what: NO_PATH.to_owned() },
+            RouteError::Refused(error) => *error,
             RouteError::WrongMethod { allow } => Self::MethodNotAllowed { allow },
         }
     }
@@ -207,6 +216,11 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
     };
     let segments: Vec<&str> = decoded.split('/').filter(|segment| !segment.is_empty()).collect();
     line.by_segments(&segments)
+}
+
+/// True for the path of nearly every request, which no other dialect has.
+pub(crate) fn is_usual(uri: &Uri) -> bool {
+    uri.path().starts_with(USUAL_PREFIX)
 }
 
 /// The error for a path that is not served.

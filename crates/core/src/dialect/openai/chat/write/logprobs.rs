@@ -1,0 +1,94 @@
+//! The probabilities of tokens.
+
+use std::borrow::Cow;
+
+use bytes::{BufMut, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::dialect::translate::json::{push_text, push_written};
+use crate::dialect::translate::text::JsonText;
+use crate::dialect::translate::usage::push_number;
+
+/// `logprobsResult`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogprobsResult<'a> {
+    #[serde(borrow, default)]
+    chosen_candidates: Option<Vec<Token<'a>>>,
+    #[serde(borrow, default)]
+    top_candidates: Option<Vec<TopTokens<'a>>>,
+}
+
+/// The likeliest tokens at one place.
+#[derive(Default, Deserialize)]
+struct TopTokens<'a> {
+    #[serde(borrow, default)]
+    candidates: Option<Vec<Token<'a>>>,
+}
+
+/// A token. The number keeps its digits.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Token<'a> {
+    #[serde(borrow, default)]
+    token: Option<JsonText<'a>>,
+    #[serde(borrow, default)]
+    log_probability: Option<&'a RawValue>,
+}
+
+/// Appends `{"content":[…],"refusal":null}`, or `null` for what cannot be read.
+pub(super) fn push_logprobs(logprobs: &RawValue, out: &mut BytesMut) {
+    let mut content = BytesMut::new();
+    push_tokens(logprobs, &mut content);
+    if content.is_empty() {
+        out.put_slice(b"null");
+        return;
+    }
+    out.put_slice(br#"{"content":["#);
+    out.put_slice(&content);
+    out.put_slice(br#"],"refusal":null}"#);
+}
+
+/// Appends the tokens of `logprobsResult`, with a comma between two.
+pub(super) fn push_tokens(logprobs: &RawValue, out: &mut BytesMut) {
+    let read: LogprobsResult<'_> = serde_json::from_str(logprobs.get()).unwrap_or_default();
+    let tops = read.top_candidates.unwrap_or_default();
+    for (place, token) in read.chosen_candidates.iter().flatten().enumerate() {
+        if place > 0 {
+            out.put_u8(b',');
+        }
+        push_token(token, out);
+        out.put_slice(br#","top_logprobs":["#);
+        let top = tops.get(place).and_then(|top| top.candidates.as_deref()).unwrap_or_default();
+        for (place, token) in top.iter().enumerate() {
+            if place > 0 {
+                out.put_u8(b',');
+            }
+            push_token(token, out);
+            out.put_u8(b'}');
+        }
+        out.put_slice(b"]}");
+    }
+}
+
+/// Appends a token without the end of its object.
+fn push_token(token: &Token<'_>, out: &mut BytesMut) {
+    let text = token.token.filter(|token| token.is_string());
+    out.put_slice(br#"{"token":"#);
+    match text {
+        Some(text) => push_text(text, out),
+        None => out.put_slice(br#""""#),
+    }
+    out.put_slice(br#","logprob":"#);
+    push_written(token.log_probability.map_or("0", RawValue::get), out);
+    out.put_slice(br#","bytes":["#);
+    let bytes = text.map_or(Cow::Borrowed(""), JsonText::decoded);
+    for (place, byte) in bytes.bytes().enumerate() {
+        if place > 0 {
+            out.put_u8(b',');
+        }
+        push_number(byte.into(), out);
+    }
+    out.put_u8(b']');
+}

@@ -1,0 +1,480 @@
+//! What a client of Chat Completions or of the legacy completions gets of an answer, piece by piece, apart
+//! from how it is written (`docs/reference/dialects.md` 3.1 and 3.2).
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::chat::ChatPlan;
+use crate::dialect::translate::answer::{AnswerPlan, Birth};
+use crate::dialect::translate::citations::{Citation, Positions, Sources};
+use crate::dialect::translate::finish::Finish;
+use crate::dialect::translate::ids::IdSource;
+use crate::dialect::translate::json::push_escaped;
+use crate::dialect::translate::part::{AnswerEvent, Blob, Candidate, FunctionCall, Part};
+use crate::dialect::translate::target::SignatureRecall;
+use crate::dialect::translate::text::JsonText;
+use crate::dialect::translate::usage::Usage;
+use crate::error::Error;
+
+/// A piece of a choice.
+#[derive(Debug)]
+pub(super) enum Delta<'a> {
+    /// The choice begins. Its first piece is no text, so that its content may be `null`.
+    Begin {
+        /// True if the first piece is a call or a refusal.
+        is_null: bool,
+    },
+    /// A part of the text.
+    Text {
+        /// The insides of JSON strings, which follow each other.
+        pieces: [&'a str; 3],
+        /// `logprobsResult`.
+        logprobs: Option<&'a RawValue>,
+    },
+    /// A part of the summary of the model's thoughts: the inside of a JSON string.
+    Thought(&'a str),
+    /// A call of a tool.
+    Call(GivenCall<'a>),
+    /// An image.
+    Image {
+        /// Its position among the choice's images.
+        index: u32,
+        /// Its MIME type.
+        mime: &'a str,
+        /// Base64: the inside of a JSON string.
+        data: &'a str,
+    },
+    /// Why the prompt is refused.
+    Refusal(&'a str),
+    /// `logprobsResult` of an event without a text.
+    Logprobs(&'a RawValue),
+    /// The pages that the text comes from.
+    Annotations(&'a [Citation]),
+    /// The signature of the text.
+    Signature(&'a str),
+    /// The choice has ended.
+    Finish(&'static str),
+}
+
+/// A call that the client gets.
+#[derive(Debug)]
+pub(super) struct GivenCall<'a> {
+    /// Its position among the choice's calls.
+    pub(super) index: u32,
+    pub(super) id: &'a str,
+    /// The tool's name, as the client knows it.
+    pub(super) name: &'a str,
+    pub(super) input: CallInput<'a>,
+    pub(super) signature: Option<&'a str>,
+}
+
+/// What a call gives to its tool.
+#[derive(Debug)]
+pub(super) enum CallInput<'a> {
+    /// The arguments of a function: JSON.
+    Function(&'a str),
+    /// The arguments of a legacy function, whose call has no id: JSON.
+    LegacyFunction(&'a str),
+    /// The text for a custom tool: the inside of a JSON string.
+    Custom(&'a str),
+    /// Arguments for a custom tool that are no text: JSON.
+    CustomJson(&'a str),
+}
+
+/// Takes the pieces of choices.
+pub(super) trait DeltaSink {
+    /// Takes a piece of the choice `index`.
+    fn delta(&mut self, index: u32, delta: Delta<'_>);
+}
+
+/// Makes pieces of events. State without IO and clock.
+#[derive(Debug)]
+pub(super) struct Deltas {
+    plan: AnswerPlan,
+    has_legacy_calls: bool,
+    tags: Option<ThoughtTags>,
+    ids: IdSource,
+    signatures: SignatureRecall,
+    /// The ids of Gemini's that are given to the client.
+    used_ids: Vec<String>,
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+    has_produced: bool,
+    unknown_parts: u32,
+}
+
+/// The marks of thoughts within the text: `<think>` and `</think>`.
+#[derive(Debug)]
+struct ThoughtTags {
+    /// As they are, and as the inside of a JSON string.
+    open: (String, String),
+    close: (String, String),
+}
+
+impl ThoughtTags {
+    fn new(name: &str) -> Self {
+        let tag = |plain: String| {
+            let mut escaped = bytes::BytesMut::new();
+            push_escaped(&plain, &mut escaped);
+            let escaped = String::from_utf8_lossy(&escaped).into_owned();
+            (plain, escaped)
+        };
+        Self { open: tag(format!("<{name}>")), close: tag(format!("</{name}>")) }
+    }
+}
+
+/// The state of a candidate.
+#[derive(Debug, Default)]
+struct Choice {
+    index: u32,
+    calls: u32,
+    images: u32,
+    has_text: bool,
+    /// The text is within the marks of a thought.
+    is_in_thought: bool,
+    finish: Option<Finish>,
+    /// The signature of its text.
+    signature: Option<String>,
+    sources: Sources,
+    positions: Positions,
+}
+
+impl Deltas {
+    pub(super) fn new(plan: ChatPlan, birth: Birth) -> Self {
+        Self {
+            has_legacy_calls: plan.legacy_functions,
+            tags: plan.thought_tag.as_deref().map(ThoughtTags::new),
+            plan: plan.plan,
+            ids: IdSource::new(birth.seed),
+            signatures: birth.signatures,
+            used_ids: Vec::new(),
+            choices: Vec::new(),
+            usage: None,
+            has_produced: false,
+            unknown_parts: 0,
+        }
+    }
+
+    /// The next id.
+    pub(super) fn next_id(&mut self, prefix: &str) -> String {
+        self.ids.next(prefix)
+    }
+
+    /// The model's name as the client has sent it.
+    pub(super) fn model(&self) -> &str {
+        &self.plan.model
+    }
+
+    /// The token counts, as far as they are known.
+    pub(super) fn usage(&self) -> Usage {
+        self.usage.unwrap_or_default()
+    }
+
+    /// How many parts were skipped: of a kind that is not known here, or without a form in the dialect.
+    pub(super) fn unknown_parts(&self) -> u32 {
+        self.unknown_parts
+    }
+
+    /// How many bytes are kept for later.
+    pub(super) fn held(&self) -> usize {
+        let of = |choice: &Choice| {
+            choice.signature.as_ref().map_or(0, String::len)
+                + choice.sources.held()
+                + choice.positions.held()
+        };
+        self.choices.iter().map(of).sum()
+    }
+
+    /// Takes an event. An error is found before any piece of the event is given.
+    pub(super) fn event(
+        &mut self,
+        event: &AnswerEvent<'_>,
+        sink: &mut impl DeltaSink,
+    ) -> Result<(), Error> {
+        if let Some(usage) = event.usage_metadata.and_then(Usage::read) {
+            self.usage = Some(usage);
+        }
+        let candidates = event.candidates.as_deref().unwrap_or_default();
+        self.has_produced |= candidates.iter().flat_map(parts).any(is_product);
+        for candidate in candidates {
+            let error = Finish::of(candidate).and_then(|finish| finish.error(self.has_produced));
+            if let Some(error) = error {
+                return Err(error);
+            }
+        }
+        let names_indexes = candidates.iter().any(|candidate| candidate.index.is_some());
+        for (position, candidate) in candidates.iter().enumerate() {
+            // Protobuf's JSON leaves out a 0, and Vertex AI leaves out every index.
+            let position = u32::try_from(position).unwrap_or_default();
+            let index = candidate.index.unwrap_or(if names_indexes { 0 } else { position });
+            self.candidate(index, candidate, sink);
+        }
+        if let Some(finish) = event.prompt_feedback.as_ref().and_then(Finish::of_prompt) {
+            self.refused(finish, sink);
+        }
+        Ok(())
+    }
+
+    /// Ends the answer. A stream without the reason of an end is cut off; a whole answer is complete, since
+    /// its JSON is, so that there a missing reason is a missing field.
+    pub(super) fn end(&mut self, is_whole: bool, sink: &mut impl DeltaSink) -> Result<(), Error> {
+        let may_lack_reason = is_whole && self.has_produced;
+        let is_ended = |choice: &Choice| choice.finish.is_some() || may_lack_reason;
+        if self.choices.is_empty() || !self.choices.iter().all(is_ended) {
+            return Err(Error::UpstreamIncomplete);
+        }
+        self.choices.sort_by_key(|choice| choice.index);
+        for choice in &mut self.choices {
+            close_thought(self.tags.as_ref(), choice, sink);
+            let citations = match choice.sources.is_empty() {
+                true => Vec::new(),
+                false => choice.sources.citations(&choice.positions),
+            };
+            if !citations.is_empty() {
+                sink.delta(choice.index, Delta::Annotations(&citations));
+            }
+            if let Some(signature) = &choice.signature {
+                sink.delta(choice.index, Delta::Signature(signature));
+            }
+            let word = finish_word(choice, self.has_legacy_calls);
+            sink.delta(choice.index, Delta::Finish(word));
+        }
+        Ok(())
+    }
+
+    fn candidate(&mut self, index: u32, candidate: &Candidate<'_>, sink: &mut impl DeltaSink) {
+        let at = self.choice(index, begins_with_call(candidate), sink);
+        let mut logprobs = candidate.logprobs_result;
+        for part in parts(candidate) {
+            self.part(at, part, &mut logprobs, sink);
+        }
+        if let Some(logprobs) = logprobs {
+            sink.delta(index, Delta::Logprobs(logprobs));
+        }
+        let Some(choice) = self.choices.get_mut(at) else { return };
+        choice.sources.note(candidate);
+        if let Some(finish) = Finish::of(candidate) {
+            choice.finish = Some(finish);
+        }
+    }
+
+    /// The place of a choice, which begins if it is new.
+    fn choice(&mut self, index: u32, is_null: bool, sink: &mut impl DeltaSink) -> usize {
+        if let Some(at) = self.choices.iter().position(|choice| choice.index == index) {
+            return at;
+        }
+        sink.delta(index, Delta::Begin { is_null });
+        self.choices.push(Choice { index, ..Choice::default() });
+        self.choices.len() - 1
+    }
+
+    fn refused(&mut self, finish: Finish, sink: &mut impl DeltaSink) {
+        let refusal = finish.refusal();
+        let at = self.choice(0, true, sink);
+        let Some(choice) = self.choices.get_mut(at) else { return };
+        if let Some(refusal) = refusal {
+            sink.delta(choice.index, Delta::Refusal(&refusal));
+        }
+        choice.finish = Some(finish);
+    }
+
+    fn part<'a>(
+        &mut self,
+        at: usize,
+        part: &Part<'a>,
+        logprobs: &mut Option<&'a RawValue>,
+        sink: &mut impl DeltaSink,
+    ) {
+        let Some(choice) = self.choices.get_mut(at) else { return };
+        let index = choice.index;
+        let text = part.text.filter(|text| text.is_string());
+        if let (Some(text), Some(true)) = (text, part.thought) {
+            if !text.is_empty() {
+                thought(self.tags.as_ref(), choice, text, sink);
+            }
+        } else if let Some(text) = text {
+            if let Some(signature) = part.thought_signature.as_deref() {
+                choice.signature = Some(signature.to_owned());
+            }
+            if !text.is_empty() {
+                let close = closing(self.tags.as_ref(), choice);
+                choice.positions.push(text);
+                choice.has_text = true;
+                let pieces = [close, text.escaped(), ""];
+                sink.delta(index, Delta::Text { pieces, logprobs: logprobs.take() });
+            }
+        } else if let Some(call) = &part.function_call {
+            close_thought(self.tags.as_ref(), choice, sink);
+            self.call(at, call, part.thought_signature.as_deref(), sink);
+        } else if let Some((mime, data)) = part.inline_data.as_ref().and_then(image) {
+            close_thought(self.tags.as_ref(), choice, sink);
+            sink.delta(index, Delta::Image { index: choice.images, mime, data: data.escaped() });
+            choice.images += 1;
+        } else if let Some((info, code)) = code(part) {
+            close_thought(self.tags.as_ref(), choice, sink);
+            let open = match choice.has_text {
+                true => info,
+                false => info.trim_start_matches(r"\n"),
+            };
+            let pieces = [open, code.escaped(), FENCE_END];
+            choice.has_text = true;
+            choice.positions.insert(&open.replace(r"\n", "\n"));
+            choice.positions.insert(&code.decoded());
+            choice.positions.insert(&FENCE_END.replace(r"\n", "\n"));
+            sink.delta(index, Delta::Text { pieces, logprobs: None });
+        } else if let Some(signature) = part.thought_signature.as_deref() {
+            choice.signature = Some(signature.to_owned());
+        } else {
+            self.unknown_parts = self.unknown_parts.saturating_add(1);
+        }
+    }
+
+    fn call(
+        &mut self,
+        at: usize,
+        call: &FunctionCall<'_>,
+        signature: Option<&str>,
+        sink: &mut impl DeltaSink,
+    ) {
+        let Some(choice) = self.choices.get_mut(at) else { return };
+        // A client that wants one call only gets the first one. The model asks again for the others.
+        if choice.calls > 0 && (self.plan.one_call || self.has_legacy_calls) {
+            return;
+        }
+        let id = match call.id.as_deref() {
+            Some(id) if is_legal_id(id) && !self.used_ids.iter().any(|used| used == id) => {
+                id.to_owned()
+            }
+            _ => self.ids.next("call_"),
+        };
+        let upstream_name = call.name.as_deref().unwrap_or_default();
+        let tool = self.plan.names.of(upstream_name);
+        let args = call.args.map_or("{}", RawValue::get);
+        let input = match tool {
+            _ if self.has_legacy_calls => CallInput::LegacyFunction(args),
+            Some(tool) if tool.takes_text => match serde_json::from_str::<CustomInput<'_>>(args) {
+                Ok(custom) if custom.input.is_string() => CallInput::Custom(custom.input.escaped()),
+                _ => CallInput::CustomJson(args),
+            },
+            _ => CallInput::Function(args),
+        };
+        if let Some(signature) = signature {
+            self.signatures.remember(&id, signature);
+        }
+        let name = tool.map_or(upstream_name, |tool| &tool.client.name);
+        let given = GivenCall { index: choice.calls, id: &id, name, input, signature };
+        sink.delta(choice.index, Delta::Call(given));
+        choice.calls += 1;
+        self.used_ids.push(id);
+    }
+}
+
+/// The arguments of a call of a custom tool.
+#[derive(Deserialize)]
+struct CustomInput<'a> {
+    #[serde(borrow)]
+    input: JsonText<'a>,
+}
+
+fn parts<'a, 'b>(candidate: &'b Candidate<'a>) -> &'b [Part<'a>] {
+    let content = candidate.content.as_ref();
+    content.and_then(|content| content.parts.as_deref()).unwrap_or_default()
+}
+
+/// True for a part that an answer consists of. A thought is none.
+fn is_product(part: &Part<'_>) -> bool {
+    let text = part.text.filter(|text| text.is_string() && !text.is_empty());
+    text.is_some_and(|_| part.thought != Some(true))
+        || part.function_call.is_some()
+        || part.inline_data.as_ref().and_then(image).is_some()
+        || code(part).is_some()
+}
+
+fn begins_with_call(candidate: &Candidate<'_>) -> bool {
+    let shows = |part: &&Part<'_>| {
+        part.function_call.is_some() || part.text.is_some_and(|text| !text.is_empty())
+    };
+    parts(candidate).iter().find(shows).is_some_and(|part| part.function_call.is_some())
+}
+
+/// The text to begin the next text with: the end of a thought that is open.
+fn closing<'a>(tags: Option<&'a ThoughtTags>, choice: &mut Choice) -> &'a str {
+    let Some(tags) = tags.filter(|_| choice.is_in_thought) else { return "" };
+    choice.is_in_thought = false;
+    choice.positions.insert(&tags.close.0);
+    &tags.close.1
+}
+
+fn close_thought(tags: Option<&ThoughtTags>, choice: &mut Choice, sink: &mut impl DeltaSink) {
+    let close = closing(tags, choice);
+    if !close.is_empty() {
+        sink.delta(choice.index, Delta::Text { pieces: [close, "", ""], logprobs: None });
+    }
+}
+
+fn thought(
+    tags: Option<&ThoughtTags>,
+    choice: &mut Choice,
+    text: JsonText<'_>,
+    sink: &mut impl DeltaSink,
+) {
+    let Some(tags) = tags else {
+        sink.delta(choice.index, Delta::Thought(text.escaped()));
+        return;
+    };
+    let open = match choice.is_in_thought {
+        true => "",
+        false => {
+            choice.positions.insert(&tags.open.0);
+            &tags.open.1
+        }
+    };
+    choice.is_in_thought = true;
+    choice.has_text = true;
+    choice.positions.insert(&text.decoded());
+    let pieces = [open, text.escaped(), ""];
+    sink.delta(choice.index, Delta::Text { pieces, logprobs: None });
+}
+
+/// The type and data of an image. Other data have no form in a chat's answer.
+fn image<'a, 'b>(blob: &'b Blob<'a>) -> Option<(&'b str, JsonText<'a>)> {
+    let mime = blob.mime_type.as_deref().filter(|mime| mime.starts_with("image/"))?;
+    Some((mime, blob.data.filter(|data| data.is_string())?))
+}
+
+/// The first line of a fenced block, and what is in it.
+fn code<'a>(part: &Part<'a>) -> Option<(&'static str, JsonText<'a>)> {
+    let is_string = |text: &JsonText<'a>| text.is_string();
+    if let Some(code) = &part.executable_code {
+        let info = match code.language.as_deref() {
+            Some("PYTHON") => r"\n```python\n",
+            _ => r"\n```\n",
+        };
+        return Some((info, code.code.filter(is_string)?));
+    }
+    let result = part.code_execution_result.as_ref()?;
+    Some((r"\n```output\n", result.output.filter(is_string)?))
+}
+
+/// The end of a fenced block.
+const FENCE_END: &str = r"\n```\n";
+
+/// Gemini's own id of a call is given to the client if other services take it too: OpenAI allows 64
+/// characters, Anthropic these.
+fn is_legal_id(id: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=64).contains(&id.len()) && id.bytes().all(is_legal)
+}
+
+/// OpenAI's `finish_reason`. Never another word than these five: clients do not know it.
+fn finish_word(choice: &Choice, has_legacy_calls: bool) -> &'static str {
+    match &choice.finish {
+        Some(Finish::Length) => "length",
+        Some(Finish::Filtered { .. }) => "content_filter",
+        Some(Finish::Stop | Finish::Failed { .. }) | None => match choice.calls {
+            0 => "stop",
+            _ if has_legacy_calls => "function_call",
+            _ => "tool_calls",
+        },
+    }
+}

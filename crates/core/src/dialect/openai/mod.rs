@@ -1,0 +1,13 @@
+//! The dialect of clients that speak OpenAI's API.
+
+pub mod chat;
+pub mod completions;
+pub mod content;
+mod deltas;
+pub mod embeddings;
+pub mod error;
+pub mod models;
+pub mod place;
+pub mod responses;
+pub mod tools;
+pub mod values;

@@ -1,0 +1,269 @@
+//! Requests of OpenAI's and Anthropic's dialects as one type, and the writers of their answers.
+
+use bytes::{Bytes, BytesMut};
+
+use super::anthropic::count::write_count;
+use super::anthropic::write::MessagesWriter;
+use super::anthropic::{self, MessagesPlan};
+use super::event::GeminiEvent;
+use super::openai::chat::write::ChatWriter;
+use super::openai::chat::{self, ChatPlan};
+use super::openai::completions;
+use super::openai::completions::write::CompletionsWriter;
+use super::openai::responses::read::write_tokens;
+use super::openai::responses::write::ResponsesWriter;
+use super::openai::responses::{self, ResponsesPlan};
+use super::translate::answer::Birth;
+use super::translate::part::AnswerEvent;
+use super::translate::request::Written;
+use super::translate::target::Target;
+use crate::error::Error;
+use crate::sse;
+
+/// A call that is translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TranslatedCall {
+    /// OpenAI's `chat/completions`.
+    ChatCompletions,
+    /// OpenAI's `completions`.
+    Completions,
+    /// Anthropic's `messages/count_tokens`.
+    CountTokens,
+    /// OpenAI's `responses/input_tokens`.
+    InputTokens,
+    /// Anthropic's `messages`.
+    Messages,
+    /// OpenAI's `responses`.
+    Responses,
+}
+
+/// A request in Gemini's form, and what its answer needs to know of it.
+#[derive(Debug)]
+pub(crate) struct Translation {
+    pub(crate) written: Written,
+    pub(crate) plan: WriterPlan,
+}
+
+/// What an answer needs to know of its request, by dialect.
+#[derive(Debug, Clone)]
+pub(crate) enum WriterPlan {
+    Chat(ChatPlan),
+    Completions(ChatPlan),
+    CountTokens,
+    InputTokens,
+    Messages(MessagesPlan),
+    Responses(ResponsesPlan),
+}
+
+impl TranslatedCall {
+    /// True for a call that counts tokens.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::CountTokens | Self::InputTokens)
+    }
+
+    /// Translates a request for `target`.
+    pub(crate) fn translate(self, body: &Bytes, target: &Target) -> Result<Translation, Error> {
+        let (written, plan) = match self {
+            Self::ChatCompletions => {
+                let (written, plan) = chat::read::read(body, target)?;
+                (written, WriterPlan::Chat(plan))
+            }
+            Self::Completions => {
+                let (written, plan) = chat::read::read(body, target)?;
+                (written, WriterPlan::Completions(plan))
+            }
+            Self::CountTokens => {
+                (anthropic::read::read_count(body, target)?, WriterPlan::CountTokens)
+            }
+            Self::InputTokens => {
+                (responses::read::read_tokens(body, target)?, WriterPlan::InputTokens)
+            }
+            Self::Messages => {
+                let (written, plan) = anthropic::read::read(body, target)?;
+                (written, WriterPlan::Messages(plan))
+            }
+            Self::Responses => {
+                let (written, plan) = responses::read::read(body, target)?;
+                (written, WriterPlan::Responses(plan))
+            }
+        };
+        Ok(Translation { written, plan })
+    }
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone)]
+pub(crate) struct AnswerForm {
+    pub(crate) plan: WriterPlan,
+    pub(crate) birth: Birth,
+}
+
+impl AnswerForm {
+    /// A heartbeat before the first event of a stream.
+    pub(crate) fn first_heartbeat(&self) -> Bytes {
+        match self.plan {
+            // Its clients count events.
+            WriterPlan::Messages(_) => {
+                Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n")
+            }
+            _ => Bytes::from_static(b": \n\n"),
+        }
+    }
+
+    /// An error as the first event of a stream.
+    pub(crate) fn error(&self, error: &Error) -> Bytes {
+        TranslatedEncoder::new(self).error(error)
+    }
+
+    /// Translates a whole answer.
+    pub(crate) fn whole(self, text: &[u8]) -> Result<Bytes, Error> {
+        match self.plan {
+            WriterPlan::CountTokens => Ok(write_count(total_tokens(text)?)),
+            WriterPlan::InputTokens => Ok(write_tokens(total_tokens(text)?)),
+            _ => Writer::new(&self).whole(&read(text)?),
+        }
+    }
+}
+
+/// Writes a stream for a client of another dialect.
+#[derive(Debug)]
+pub(crate) struct TranslatedEncoder {
+    writer: Writer,
+    /// An event in Gemini's form. Its memory is used again for the next one.
+    event: BytesMut,
+    /// What the client gets. Its memory is used again once it has been sent.
+    out: BytesMut,
+}
+
+impl TranslatedEncoder {
+    pub(super) fn new(form: &AnswerForm) -> Self {
+        Self { writer: Writer::new(form), event: BytesMut::new(), out: BytesMut::new() }
+    }
+
+    pub(super) fn event(&mut self, event: impl GeminiEvent) -> Result<Bytes, Error> {
+        self.event.clear();
+        self.event.reserve(event.len_hint());
+        event.write_line(&mut self.event);
+        if self.out.capacity() < BUFFER {
+            self.out.reserve(BUFFER);
+        }
+        let written = read(&self.event).and_then(|event| self.writer.event(&event, &mut self.out));
+        if let Err(error) = written {
+            self.out.clear();
+            return Err(error);
+        }
+        Ok(sse::taken(&mut self.out))
+    }
+
+    pub(super) fn end(&mut self) -> Result<Bytes, Error> {
+        if let Err(error) = self.writer.end(&mut self.out) {
+            self.out.clear();
+            return Err(error);
+        }
+        Ok(sse::taken(&mut self.out))
+    }
+
+    pub(super) fn error(&mut self, error: &Error) -> Bytes {
+        self.writer.error(error, &mut self.out);
+        sse::taken(&mut self.out)
+    }
+
+    pub(super) fn heartbeat(&mut self) -> Bytes {
+        self.writer.beat(&mut self.out);
+        sse::taken(&mut self.out)
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.writer.held()
+    }
+}
+
+/// The writer of an answer, by dialect.
+#[derive(Debug)]
+enum Writer {
+    Chat(ChatWriter),
+    Completions(CompletionsWriter),
+    Messages(MessagesWriter),
+    Responses(Box<ResponsesWriter>),
+}
+
+/// Calls the method of the writer that there is.
+macro_rules! each {
+    ($of:expr, $writer:ident => $call:expr) => {
+        match $of {
+            Writer::Chat($writer) => $call,
+            Writer::Completions($writer) => $call,
+            Writer::Messages($writer) => $call,
+            Writer::Responses($writer) => $call,
+        }
+    };
+}
+
+impl Writer {
+    fn new(form: &AnswerForm) -> Self {
+        let birth = form.birth.clone();
+        match form.plan.clone() {
+            WriterPlan::Chat(plan) => Self::Chat(ChatWriter::new(plan, birth)),
+            WriterPlan::Completions(plan) => Self::Completions(CompletionsWriter::new(plan, birth)),
+            WriterPlan::Responses(plan) => {
+                Self::Responses(Box::new(ResponsesWriter::new(plan, birth)))
+            }
+            WriterPlan::Messages(plan) => Self::Messages(MessagesWriter::new(plan, birth)),
+            WriterPlan::CountTokens | WriterPlan::InputTokens => {
+                unreachable!("a count is no stream")
+            }
+        }
+    }
+
+    fn event(&mut self, event: &AnswerEvent<'_>, out: &mut BytesMut) -> Result<(), Error> {
+        each!(self, writer => writer.event(event, out))
+    }
+
+    fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        each!(self, writer => writer.end(out))
+    }
+
+    fn error(&mut self, error: &Error, out: &mut BytesMut) {
+        each!(self, writer => writer.error(error, out));
+    }
+
+    fn beat(&mut self, out: &mut BytesMut) {
+        each!(self, writer => writer.beat(out));
+    }
+
+    fn held(&self) -> usize {
+        each!(self, writer => writer.held())
+    }
+
+    fn whole(self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
+        match self {
+            Self::Chat(mut writer) => writer.whole(event),
+            Self::Completions(mut writer) => writer.whole(event),
+            Self::Messages(writer) => writer.whole(event),
+            Self::Responses(writer) => writer.whole(event),
+        }
+    }
+}
+
+fn read(text: &[u8]) -> Result<AnswerEvent<'_>, Error> {
+    AnswerEvent::read(text).map_err(|error| {
+        let what = format!("an answer has a field of another type than documented: {error}");
+        Error::UpstreamMalformed { what }
+    })
+}
+
+/// The count in an answer of `countTokens`.
+fn total_tokens(text: &[u8]) -> Result<u64, Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Counted {
+        #[serde(default)]
+        total_tokens: u64,
+    }
+    serde_json::from_slice(text)
+        .map(|counted: Counted| counted.total_tokens)
+        .map_err(|error| Error::UpstreamMalformed { what: format!("the count of tokens: {error}") })
+}
+
+/// Bytes to reserve, enough for a few events of usual length.
+const BUFFER: usize = 1024;

@@ -1,0 +1,108 @@
+//! Embeddings for clients of OpenAI's dialect, with one call for each batch of texts.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::request::Parts;
+use http_body::Body;
+
+use super::gemini_parts;
+use crate::context::RequestContext;
+use crate::dialect::gemini::route::PathForm;
+use crate::dialect::openai::embeddings::{self, EmbeddingsMethod, EmbeddingsWriter};
+use crate::dialect::{ModelCall, Operation, WholeCall};
+use crate::error::Error;
+use crate::payload::Payload;
+use crate::platform::{Platform, RequestBodyError};
+use crate::provider::request::UpstreamRequest;
+use crate::proxy::Proxy;
+use crate::proxy::choose::{Asked, path_error};
+use crate::proxy::prepare::{DROPPED_FIELDS, MODEL, ModelRequest, ModelTarget};
+use crate::proxy::respond::{self, Answer, put};
+use crate::upstream::{Account, Upstream, VertexAccount, Whole};
+
+impl Proxy {
+    /// Answers a request for embeddings, at the first upstream that has them.
+    pub(super) async fn embeddings<
+        P: Platform,
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    >(
+        &self,
+        parts: &Parts,
+        body: B,
+        context: &mut RequestContext<P>,
+    ) -> Result<Answer<P>, Error> {
+        let body = self.intake(parts, body, context).await?;
+        let request = embeddings::read(&body)?;
+        let model = self.requested_model(&request.model)?;
+        context.operation = Some(Operation::Embed);
+        let asked = Asked { operation: context.operation, model: &model };
+        let (upstream, _) = self.candidates(parts, asked)?;
+        let parts = gemini_parts(parts);
+        let target = ModelTarget { parts: &parts, model: &model, form: PathForm::USUAL };
+        let mut writer = EmbeddingsWriter::new(&request);
+        let mut headers = HeaderMap::new();
+        if !request.dropped.is_empty() {
+            put(&mut headers, DROPPED_FIELDS, request.dropped.join(", "));
+        }
+        let resolved = upstream.model(&model, &self.reloadable().model_aliases).to_owned();
+        if *resolved != *request.model {
+            put(&mut headers, MODEL, &*resolved);
+        }
+        let method = match &upstream.account {
+            Account::Vertex(_) => EmbeddingsMethod::Predict,
+            Account::CodeAssist(_) | Account::GeminiApi(_) => EmbeddingsMethod::BatchEmbedContents,
+        };
+        for batch in request.batches(method, &resolved) {
+            let expected = batch.len();
+            let body = request.body(method, &resolved, batch);
+            let answer = match &upstream.account {
+                Account::Vertex(account) => {
+                    self.predict((upstream, account), &resolved, body, context).await?
+                }
+                _ => self.embed_batch(&target, body, context).await?,
+            };
+            writer.answer(method, &answer, expected)?;
+        }
+        Ok(respond::json(headers, writer.finish(&request.model)))
+    }
+
+    /// Embeds a batch at the Gemini API, as a request in Gemini's dialect would.
+    async fn embed_batch<P: Platform>(
+        &self,
+        target: &ModelTarget<'_>,
+        body: Bytes,
+        context: &mut RequestContext<P>,
+    ) -> Result<Bytes, Error> {
+        context.operation = Some(Operation::BatchEmbed);
+        let call = WholeCall::BatchEmbed;
+        let mut request = ModelRequest::new(target, ModelCall::Whole(call), body);
+        let choice = self.select(target, context)?;
+        let answer = self.answer_whole(choice, &mut request, context, call).await?;
+        Ok(answer.body)
+    }
+
+    /// Embeds a batch at Vertex AI, which has another method for it than the Gemini API.
+    async fn predict<P: Platform>(
+        &self,
+        (upstream, account): (&Upstream, &VertexAccount),
+        model: &str,
+        body: Bytes,
+        context: &mut RequestContext<P>,
+    ) -> Result<Bytes, Error> {
+        self.use_upstream(upstream, context);
+        context.model = model.into();
+        let calls = &upstream.calls;
+        let now = context.platform().now();
+        let counted_for = calls.provider.counted_for(ModelCall::Whole(WholeCall::Embed));
+        calls.check_breakers(counted_for, model, now)?;
+        let (paths, now) = account.paths(calls, context, now).await;
+        let path = paths?.method(None, model, "predict", None);
+        let path = path.map_err(|why| path_error(why, &format!("models/{model}"), upstream))?;
+        let request = UpstreamRequest::post(Ok(path), Payload::from(body))
+            .with_headers(account.headers(calls, None))
+            .counted_for(counted_for)
+            .repeatable();
+        let answer = calls.call_with_retries(&request, Whole(None), context, now).await?;
+        Ok(answer.body)
+    }
+}

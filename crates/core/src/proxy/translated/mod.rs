@@ -1,0 +1,308 @@
+//! The life of a request in OpenAI's or Anthropic's dialect: it is translated to a Gemini request for the
+//! upstream that is asked, lives like one, and its answer is translated back (`docs/DIALECTS.md`).
+
+mod embeddings;
+mod models;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Uri};
+use http_body::Body;
+
+use super::Proxy;
+use super::choose::UPSTREAM;
+use super::prepare::{ModelRequest, ModelTarget, PreparedRequest, model_at};
+use super::respond::{self, Answer, JSON};
+use crate::context::RequestContext;
+use crate::dialect::gemini::route::{Framing, PathForm};
+use crate::dialect::route::{DialectCall, DialectRoute};
+use crate::dialect::translate::answer::Birth;
+use crate::dialect::translate::models::{is_foreign, normalized};
+use crate::dialect::translate::target::{SignatureRecall, Target};
+use crate::dialect::{
+    AnswerForm, Dialect, ModelCall, Operation, TranslatedCall, Translation, WholeCall,
+};
+use crate::error::{Error, Refusal, RefusalCode};
+use crate::google::ProviderKind;
+use crate::json::{Cursor, JsonError, ValueKind};
+use crate::memory;
+use crate::platform::{Platform, RequestBodyError};
+use crate::policy::cache::CachedAnswer;
+use crate::settings::ModelAlias;
+use crate::upstream::Upstream;
+
+/// A request in the dialect of its client.
+pub(super) struct SourceRequest {
+    call: TranslatedCall,
+    body: Bytes,
+    /// The model as the client has written it.
+    pub(super) requested: Arc<str>,
+    /// What the request is for the upstream that is asked now.
+    translation: Option<Translation>,
+    /// Upstream has refused the request's signatures.
+    without_signatures: bool,
+}
+
+impl SourceRequest {
+    /// The paths of fields that the translation has left out.
+    pub(super) fn dropped(&self) -> &[String] {
+        self.translation.as_ref().map_or(&[], |translation| &translation.written.dropped)
+    }
+
+    /// The provider whose signatures the translation has left out.
+    pub(super) fn foreign_signatures(&self) -> Option<ProviderKind> {
+        self.translation.as_ref()?.written.foreign
+    }
+
+    /// Whether the request may succeed without its signatures, once.
+    pub(super) fn may_drop_signatures(&self, error: &Error) -> bool {
+        !self.without_signatures
+            && matches!(error, Error::Upstream(error) if error.is_about_signatures())
+    }
+
+    /// The form of the answer that is about to be written.
+    pub(super) fn answer_form<P: Platform>(
+        &self,
+        proxy: &Proxy,
+        context: &RequestContext<P>,
+    ) -> Option<AnswerForm> {
+        let plan = self.translation.as_ref()?.plan.clone();
+        Some(AnswerForm { plan, birth: proxy.birth(context) })
+    }
+}
+
+impl Proxy {
+    /// Answers a request of OpenAI's or Anthropic's dialect.
+    pub(super) async fn translated<
+        P: Platform,
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    >(
+        &self,
+        parts: &Parts,
+        body: B,
+        context: &mut RequestContext<P>,
+        route: &DialectRoute,
+    ) -> Result<Answer<P>, Error> {
+        let call = match &route.call {
+            DialectCall::ChatCompletions => TranslatedCall::ChatCompletions,
+            DialectCall::Completions => TranslatedCall::Completions,
+            DialectCall::CountTokens => TranslatedCall::CountTokens,
+            DialectCall::InputTokens => TranslatedCall::InputTokens,
+            DialectCall::Messages => TranslatedCall::Messages,
+            DialectCall::Responses => TranslatedCall::Responses,
+            DialectCall::Embeddings => return self.embeddings(parts, body, context).await,
+            DialectCall::Hello => return Ok(respond::hello(context)),
+            DialectCall::Model { name } => {
+                return self.translated_model(parts, context, name).await;
+            }
+            DialectCall::Models(page) => {
+                return self.translated_models(parts, context, page).await;
+            }
+            call => return Err(call.error().unwrap_or(Error::Internal)),
+        };
+        let body = self.intake(parts, body, context).await?;
+        let (requested, is_stream) = head(&body, context.dialect)?;
+        let model = self.requested_model(&requested)?;
+        let gemini = gemini_parts(parts);
+        let target = ModelTarget { parts: &gemini, model: &model, form: PathForm::USUAL };
+        let source = Box::new(SourceRequest {
+            call,
+            body,
+            requested,
+            translation: None,
+            without_signatures: false,
+        });
+        let is_stream = is_stream && !call.counts();
+        let model_call = match (is_stream, call.counts()) {
+            (true, _) => ModelCall::Stream,
+            (false, true) => ModelCall::Whole(WholeCall::CountTokens),
+            (false, false) => ModelCall::Whole(WholeCall::Generate),
+        };
+        if is_stream {
+            context.operation = Some(Operation::Stream);
+        }
+        let mut request = ModelRequest::new(&target, model_call, Bytes::new());
+        request.source = Some(source);
+        let choice = self.select(&target, context)?;
+        self.translate(choice.upstream(), &mut request, context).await?;
+        match model_call {
+            ModelCall::Stream => {
+                if self.settings.early_heartbeat.is_some()
+                    && let Some(source) = &request.source
+                {
+                    self.announce_stream(parts, source.answer_form(self, context), context);
+                }
+                self.answer_stream(choice, &mut request, context, Framing::Sse).await
+            }
+            ModelCall::Whole(call) => {
+                let answer = self.answer_whole(choice, &mut request, context, call).await?;
+                self.translate_answer(answer, &request, context).await
+            }
+        }
+    }
+
+    /// Translates a whole answer into the dialect of the request.
+    async fn translate_answer<P: Platform>(
+        &self,
+        mut answer: CachedAnswer,
+        request: &ModelRequest<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Result<Answer<P>, Error> {
+        let source = request.source.as_ref();
+        let Some(form) = source.and_then(|source| source.answer_form(self, context)) else {
+            return Ok(Answer::from(answer));
+        };
+        let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
+        let text = answer.body.clone();
+        let work = move || form.whole(&text);
+        answer.body = Box::pin(memory::work_on(length, context, longest, work)).await??;
+        answer.headers.insert(CONTENT_TYPE, JSON);
+        Ok(Answer::from(answer))
+    }
+
+    /// The model that a client of another dialect means, without prefixes. Names of OpenAI's and
+    /// Anthropic's models are none, unless the operator has an alias for them.
+    fn requested_model(&self, requested: &str) -> Result<Arc<str>, Error> {
+        let model = normalized(requested);
+        let has_alias = ModelAlias::find(&self.reloadable().model_aliases, model).is_some();
+        if !has_alias && is_foreign(model) {
+            return Err(unknown_model(requested));
+        }
+        Ok(model.into())
+    }
+
+    /// Translates a request for an upstream. A request in Gemini's form stays as it is.
+    pub(super) async fn translate<P: Platform>(
+        &self,
+        upstream: &Upstream,
+        request: &mut ModelRequest<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Result<(), Error> {
+        let Some(source) = &request.source else { return Ok(()) };
+        let reloadable = self.reloadable();
+        let model = model_at(upstream, request, &reloadable.model_aliases);
+        let provider = &upstream.calls.provider;
+        let target = Target {
+            signatures: self.signature_recall(context),
+            without_signatures: source.without_signatures,
+            ..Target::new(model, provider.kind())
+        };
+        let (call, body) = (source.call, source.body.clone());
+        let (length, longest) = (body.len(), self.settings.queue_timeout);
+        // The translated body is a second copy.
+        if source.translation.is_none() {
+            memory::grow(context, length, longest).await?;
+        }
+        let work = move || call.translate(&body, &target);
+        let translation = Box::pin(memory::work_on(length, context, longest, work)).await??;
+        request.body = translation.written.body.clone();
+        if let Some(source) = &mut request.source {
+            source.translation = Some(translation);
+        }
+        Ok(())
+    }
+
+    /// Prepares a request again without its signatures, which upstream has refused.
+    pub(super) async fn prepare_without_signatures<P: Platform>(
+        &self,
+        upstream: &Upstream,
+        request: &mut ModelRequest<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Result<PreparedRequest, Error> {
+        if let Some(source) = &mut request.source {
+            source.without_signatures = true;
+        }
+        self.metrics.dialects.signature_fallback();
+        self.translate(upstream, request, context).await?;
+        self.prepare(upstream, request, context).await
+    }
+
+    /// What an answer is born with.
+    fn birth<P: Platform>(&self, context: &RequestContext<P>) -> Birth {
+        let platform = context.platform();
+        let mut seed = [0; 32];
+        for piece in seed.chunks_exact_mut(8) {
+            piece.copy_from_slice(&platform.random().to_le_bytes());
+        }
+        let now = platform.wall_clock().0 / 1000;
+        Birth { seed, now, signatures: self.signature_recall(context) }
+    }
+
+    fn signature_recall<P: Platform>(&self, context: &RequestContext<P>) -> SignatureRecall {
+        match &self.call_signatures {
+            Some(memory) => SignatureRecall::new(Arc::clone(memory), context.caller),
+            None => SignatureRecall::default(),
+        }
+    }
+}
+
+/// The error for a model that does not exist.
+fn unknown_model(requested: &str) -> Error {
+    let shown: String = requested.chars().take(LONGEST_SHOWN).collect();
+    let message = format!(
+        "The model `{shown}` does not exist here: this proxy serves Gemini models. Name one of them (GET \
+         /v1/models lists them), or have its operator add an alias to MODEL_ALIASES."
+    );
+    Refusal::error(RefusalCode::ModelNotFound, "model", message)
+}
+
+/// The head of a request as the policies see it: what decides over caching, and nothing that belongs to
+/// the client's dialect and would confuse Google.
+fn gemini_parts(parts: &Parts) -> Parts {
+    let mut gemini = parts.clone();
+    gemini.uri = Uri::from_static("/");
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, JSON);
+    for name in [UPSTREAM, CACHE_CONTROL, SERVER_TIMEOUT, IDEMPOTENCY_KEY] {
+        if let Some(value) = parts.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    gemini.headers = headers;
+    gemini
+}
+
+/// The model and whether a stream is wanted: what decides over the upstream.
+fn head(body: &[u8], dialect: Dialect) -> Result<(Arc<str>, bool), Error> {
+    let (model, is_stream) = scan(body)?;
+    let Some(model) = model.filter(|model| !model.is_empty()) else {
+        let message = match dialect {
+            Dialect::Anthropic => "model: Field required",
+            _ => "The request names no model. Add the field `model`.",
+        };
+        return Err(Refusal::error(RefusalCode::InvalidValue, "model", message));
+    };
+    Ok((model, is_stream))
+}
+
+fn scan(body: &[u8]) -> Result<(Option<Arc<str>>, bool), JsonError> {
+    let mut cursor = Cursor::new(body)?;
+    let (mut model, mut is_stream) = (None, false);
+    let mut inside = cursor.object()?;
+    while let Some(key) = cursor.key(&mut inside)? {
+        match &*key.value {
+            b"model" if cursor.kind()? == ValueKind::String => {
+                let name = cursor.string_or_skip()?;
+                model = name.map(|name| Arc::from(&*name.into_str()));
+            }
+            b"stream" => {
+                let value = cursor.skip()?;
+                is_stream = cursor.text(value) == b"true";
+            }
+            _ => {
+                cursor.skip()?;
+            }
+        }
+    }
+    cursor.end()?;
+    Ok((model, is_stream))
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
+
+/// How much of an unknown name an error shows.
+const LONGEST_SHOWN: usize = 100;

@@ -1,0 +1,179 @@
+//! What the dialects share with the Gemini API: models, errors, the cache, access.
+
+use code_assist_testkit::client::{ask, get, post, with};
+use code_assist_testkit::script::Reply;
+use serde_json::Value;
+
+use crate::fixture::{ALL, Api, Fixture};
+
+#[test]
+fn a_whole_answer_has_the_dialects_form_and_the_name_that_the_client_sent() {
+    let fixture = Fixture::new();
+    for api in ALL {
+        let answer = fixture.ask(api.path(), &api.body("google/gemini-2.5-pro", ""));
+        assert_eq!(answer.status, 200, "{api:?}: {}", answer.text());
+        assert_eq!(api.text(&answer), "Hello", "{api:?}");
+        assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
+        assert_eq!(answer.header("x-proxy-model"), "gemini-2.5-pro", "{api:?}");
+        let body: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(body["model"], "google/gemini-2.5-pro", "{api:?}");
+    }
+    for sent in fixture.bodies() {
+        assert_eq!(sent["contents"][0]["parts"][0]["text"], "hi");
+    }
+}
+
+#[test]
+fn the_names_of_other_vendors_need_an_alias() {
+    let fixture = Fixture::with(
+        &[("MODEL_ALIASES", "claude-*haiku*=gemini-2.5-flash,claude-*=gemini-2.5-pro")],
+        |_| None,
+    );
+    for (name, model) in [
+        ("claude-haiku-4-5", Some("gemini-2.5-flash")),
+        ("claude-opus-5-5", Some("gemini-2.5-pro")),
+        ("gpt-5", None),
+    ] {
+        for api in ALL {
+            let answer = fixture.ask(api.path(), &api.body(name, ""));
+            match model {
+                Some(model) => {
+                    assert_eq!(answer.header("x-proxy-model"), model, "{name}: {}", answer.text());
+                }
+                None => {
+                    assert_eq!(answer.status, 404, "{}", answer.text());
+                    assert_eq!(answer.header("x-should-retry"), "false");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_has_the_dialects_form() {
+    let quota = r#"{"error":{"code":429,"message":"Slow down.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"9s"}]}}"#;
+    let fixture = Fixture::with(&[], move |request| {
+        request.line.contains("enerateContent").then(|| Reply::status(429, quota))
+    });
+    for (api, kind) in [
+        (Api::Chat, "rate_limit_error"),
+        (Api::Responses, "rate_limit_error"),
+        (Api::Messages, "rate_limit_error"),
+    ] {
+        let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", ""));
+        let body: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(answer.status, 429, "{api:?}");
+        assert_eq!(answer.header("retry-after"), "9", "{api:?}");
+        assert_eq!(body["error"]["type"], kind, "{api:?}: {body}");
+        assert_eq!(body["error"]["message"], "Slow down.", "{api:?}");
+        assert_eq!(body["error"]["status"], "RESOURCE_EXHAUSTED", "{api:?}");
+    }
+}
+
+#[test]
+fn a_stranger_is_refused_in_the_dialect_of_the_path() {
+    let keys = [("PROXY_API_KEYS", "0123456789abcdef")];
+    let fixture = Fixture::with(&keys, |_| None);
+    for (api, code) in [(Api::Chat, "/error/code"), (Api::Messages, "/error/type")] {
+        let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", ""));
+        let body: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.header("x-should-retry"), "false");
+        let expected = if api == Api::Chat { "invalid_api_key" } else { "authentication_error" };
+        assert_eq!(body.pointer(code).unwrap(), expected);
+    }
+    let key = with(
+        post(Api::Chat.path(), &Api::Chat.body("gemini-2.5-pro", "")),
+        "authorization",
+        "Bearer 0123456789abcdef",
+    );
+    let answer = fixture.script.run(&fixture.proxy, ask(&fixture.proxy, &fixture.script, key));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    // Claude Code asks so before its first request, without a key.
+    let hello =
+        fixture.script.run(&fixture.proxy, ask(&fixture.proxy, &fixture.script, get("/api/hello")));
+    assert_eq!((hello.status.as_u16(), hello.text()), (200, String::new()));
+}
+
+#[test]
+fn equal_requests_share_an_answer_and_each_gets_ids_of_its_own() {
+    let fixture = Fixture::new();
+    // Equal requests of one dialect share an answer, by whatever path they come.
+    for (api, model) in
+        ALL.into_iter().zip(["gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-pro"])
+    {
+        let body = api.body(model, r#","temperature":0"#);
+        let [first, second] = [(), ()].map(|()| fixture.ask(api.path(), &body));
+        assert_eq!(first.header("x-cache"), "MISS", "{api:?}");
+        assert_eq!(second.header("x-cache"), "HIT", "{api:?}");
+        let id = |answer: &code_assist_testkit::client::Answer| {
+            let body: Value = serde_json::from_str(&answer.text()).unwrap();
+            body["id"].as_str().unwrap().to_owned()
+        };
+        assert_ne!(id(&first), id(&second), "{api:?}");
+        assert_eq!(api.text(&first), api.text(&second));
+    }
+}
+
+#[test]
+fn what_is_left_out_is_named() {
+    let fixture = Fixture::new();
+    let body = Api::Chat.body("gemini-2.5-pro", r#","logit_bias":{"1":2},"invented":1"#);
+    let answer = fixture.ask(Api::Chat.path(), &body);
+    let dropped = answer.header("x-proxy-dropped-fields");
+    assert!(dropped.contains("logit_bias") && dropped.contains("invented"), "{dropped}");
+}
+
+#[test]
+fn a_dialect_that_is_off_does_not_exist() {
+    let fixture = Fixture::with(&[("DIALECTS", "openai")], |_| None);
+    let chat = fixture.ask(Api::Chat.path(), &Api::Chat.body("gemini-2.5-pro", ""));
+    assert_eq!(chat.status, 200);
+    for (path, body) in [
+        (Api::Messages.path(), Api::Messages.body("gemini-2.5-pro", "")),
+        ("/v1beta/models/gemini-2.5-pro:generateContent", r#"{"contents":[]}"#.to_owned()),
+    ] {
+        assert_eq!(fixture.ask(path, &body).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn tokens_are_counted_and_models_listed() {
+    let fixture = Fixture::new();
+    let body = Api::Messages.body("gemini-2.5-pro", "");
+    assert_eq!(fixture.ask("/v1/messages/count_tokens", &body).text(), r#"{"input_tokens":7}"#);
+    let body = Api::Responses.body("gemini-2.5-pro", "");
+    assert_eq!(
+        fixture.ask("/v1/responses/input_tokens", &body).text(),
+        r#"{"object":"response.input_tokens","input_tokens":7}"#
+    );
+    for (header, value, list) in
+        [("authorization", "Bearer x", "object"), ("anthropic-version", "2023-06-01", "has_more")]
+    {
+        let request = with(get("/v1/models"), header, value);
+        let answer =
+            fixture.script.run(&fixture.proxy, ask(&fixture.proxy, &fixture.script, request));
+        let body: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert!(!body[list].is_null(), "{header}: {body}");
+        assert!(answer.text().contains("gemini-2.5-pro"));
+    }
+}
+
+#[test]
+fn what_the_dialects_have_and_this_proxy_has_not_is_404_in_their_form() {
+    let fixture = Fixture::new();
+    for (path, code) in [
+        ("/v1/images/generations", "unsupported_endpoint"),
+        ("/v1/audio/speech", "unsupported_endpoint"),
+    ] {
+        let answer = fixture.ask(path, "{}");
+        let body: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!((answer.status.as_u16(), &body["error"]["code"]), (404, &code.into()), "{path}");
+    }
+    let answer = fixture.ask("/v1/messages/batches", "{}");
+    let body: Value = serde_json::from_str(&answer.text()).unwrap();
+    assert_eq!((answer.status.as_u16(), &body["error"]["type"]), (404, &"not_found_error".into()));
+    let embeddings =
+        fixture.ask("/v1/embeddings", r#"{"model":"gemini-embedding-001","input":"x"}"#);
+    assert_eq!(embeddings.status, 404, "{}", embeddings.text());
+}

@@ -1,0 +1,142 @@
+//! Streams in the dialects: events as they come, heartbeats, ends and breaks.
+
+use std::time::Duration;
+
+use code_assist_core::EarlyHead;
+use code_assist_testkit::client::{ask, post};
+use code_assist_testkit::google::{event, last_event};
+use code_assist_testkit::script::{Piece, Received, Reply};
+
+use crate::fixture::{ALL, Api, Fixture};
+
+fn is_stream(request: &Received) -> bool {
+    request.line.contains(":streamGenerateContent")
+}
+
+fn data(payload: &str) -> Piece {
+    Piece::Data(format!("data: {payload}\r\n\r\n").into())
+}
+
+#[test]
+fn a_stream_has_the_dialects_events_and_ends_as_its_clients_expect() {
+    let fixture = Fixture::new();
+    for (api, end) in [
+        (Api::Chat, "data: [DONE]\n\n"),
+        (Api::Responses, "}\n\n"),
+        (Api::Messages, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+    ] {
+        let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", r#","stream":true"#));
+        let text = answer.text();
+        assert_eq!(answer.header("content-type"), "text/event-stream", "{api:?}: {text}");
+        assert!(text.contains("Hel") && text.contains("lo"), "{api:?}: {text}");
+        assert!(text.ends_with(end), "{api:?}: {text}");
+        assert!(api != Api::Responses || text.contains("event: response.completed"), "{text}");
+    }
+}
+
+#[test]
+fn a_client_gets_heartbeats_while_upstream_is_silent() {
+    let silent = |request: &Received| {
+        is_stream(request).then(|| {
+            Reply::pieces([
+                data(&event("Hel")),
+                Piece::Silence(Duration::from_secs(40)),
+                data(&last_event("lo")),
+            ])
+        })
+    };
+    for (api, heartbeat, times) in [
+        (Api::Chat, ": \n\n", 2),
+        (Api::Messages, "event: ping\ndata: {\"type\":\"ping\"}\n\n", 3),
+        // The first one is the usual second event.
+        (Api::Responses, "event: response.in_progress\n", 3),
+    ] {
+        let fixture = Fixture::with(&[], silent);
+        let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", r#","stream":true"#));
+        let text = answer.text();
+        assert_eq!(text.matches(heartbeat).count(), times, "{api:?}: {text}");
+    }
+}
+
+#[test]
+fn a_break_is_an_error_event_and_never_a_silent_end() {
+    let broken = |request: &Received| {
+        is_stream(request)
+            .then(|| Reply::pieces([data(&event("Hel")), Piece::Break("reset".into())]))
+    };
+    for (api, error) in [
+        (Api::Chat, "data: {\"error\":{"),
+        (Api::Responses, "event: response.failed\n"),
+        (Api::Messages, "event: error\n"),
+    ] {
+        let fixture = Fixture::with(&[], broken);
+        let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", r#","stream":true"#));
+        let text = answer.text();
+        assert_eq!(answer.status, 200);
+        assert!(text.contains("Hel") && text.contains(error), "{api:?}: {text}");
+        assert!(!text.contains("[DONE]") && !text.contains("message_stop"), "{api:?}: {text}");
+    }
+}
+
+#[test]
+fn an_error_before_the_first_event_keeps_its_status() {
+    let failing = |request: &Received| is_stream(request).then(|| Reply::status(503, "overloaded"));
+    for (api, status) in [(Api::Chat, 503), (Api::Responses, 503), (Api::Messages, 529)] {
+        let fixture = Fixture::with(&[], failing);
+        let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", r#","stream":true"#));
+        assert_eq!(answer.status.as_u16(), status, "{api:?}: {}", answer.text());
+    }
+}
+
+#[test]
+fn after_an_early_head_an_error_is_an_event() {
+    let failing = |request: &Received| {
+        is_stream(request).then(|| Reply::status(503, "overloaded").after(Duration::from_secs(30)))
+    };
+    for api in ALL {
+        let fixture = Fixture::with(&[("EARLY_HEARTBEAT_MS", "1000")], failing);
+        let early = EarlyHead::default();
+        let mut request = post(api.path(), &api.body("gemini-2.5-pro", r#","stream":true"#));
+        request.extensions_mut().insert(early.clone());
+        assert_eq!(early.begin(), None);
+        let asking = ask(&fixture.proxy, &fixture.script, request);
+        let begin = async {
+            use code_assist_core::Platform as _;
+            fixture.script.timer(Duration::from_secs(10)).await;
+            early.begin()
+        };
+        let (answer, headers) = fixture.script.run(&fixture.proxy, both(asking, begin));
+        let headers = headers.expect("the stream is awaited");
+        assert_eq!(headers["content-type"], "text/event-stream", "{api:?}");
+        assert!(!early.heartbeat().is_empty());
+        assert_eq!(answer.status, 200, "{api:?}");
+        assert!(answer.text().contains("error"), "{api:?}: {}", answer.text());
+    }
+}
+
+/// Both outputs of two futures that run at the same time.
+async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let (mut first, mut second) = (Box::pin(first), Box::pin(second));
+    let (mut one, mut other) = (None, None);
+    std::future::poll_fn(move |cx| {
+        use std::task::Poll;
+        if one.is_none()
+            && let Poll::Ready(output) = first.as_mut().poll(cx)
+        {
+            one = Some(output);
+        }
+        if other.is_none()
+            && let Poll::Ready(output) = second.as_mut().poll(cx)
+        {
+            other = Some(output);
+        }
+        match (one.take(), other.take()) {
+            (Some(one), Some(other)) => Poll::Ready((one, other)),
+            (left, right) => {
+                (one, other) = (left, right);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
