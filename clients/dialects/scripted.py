@@ -25,7 +25,7 @@ SIGNATURE = {
 }[UPSTREAM]
 PLACEHOLDER = "skip_thought_signature_validator"
 # Whether the proxy remembers the signatures of calls that a client does not send back.
-REMEMBERS = os.environ["SIGNATURE_CACHE"] == "on"
+REMEMBERS = os.environ.get("SIGNATURE_CACHE_BYTES") != "0"
 
 PROMPT_TOKENS, CACHED_TOKENS, THOUGHT_TOKENS, TEXT_TOKENS = 10, 4, 5, 2
 USAGE = {

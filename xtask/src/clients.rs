@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::process;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Settings};
 use crate::report::{Failure, Report};
 use crate::setup::Need;
 use crate::tools;
@@ -44,35 +44,13 @@ pub(crate) fn install(report: &mut Report) -> Option<Clients> {
 impl Clients {
     /// Runs every suite against both builds. The Worker has to have been built.
     pub(crate) fn run(&self, report: &mut Report) {
-        let built = report.step("build of the binaries", || {
-            // Without `-p`: these are the binaries that `cargo test` has built.
-            process::run(cargo("build").args([
-                "--bin",
-                "code-assist-proxy",
-                "--bin",
-                "code-assist-emulator",
-            ]))
-        });
-        if built.is_none() {
-            return;
-        }
-        let binary = target().join("debug/code-assist-proxy");
+        let Some(binary) = build_binaries(report) else { return };
         let native = |report: &mut Report, testbed: &Testbed| {
             let emulated = format!("--emulator={}", testbed.upstream);
-            let mut command = Command::new(&binary);
-            command.args(["serve", &emulated]);
-            if !testbed.remembers_signatures {
-                command.args(["--signature-cache-bytes", "0"]);
-            }
-            if testbed.has_key {
-                command.arg("--config").arg(key_file());
-            }
-            self.suites(report, &mut command, testbed);
+            self.suites(report, Command::new(&binary).args(["serve", &emulated]), testbed);
         };
         let worker = |report: &mut Report, testbed: &Testbed| {
-            let mut command = Command::new(self.node.join("node"));
-            command.args(["test/emulated.mjs", testbed.upstream]).current_dir(worker::folder());
-            self.suites(report, &mut command, testbed);
+            self.suites(report, &mut emulated_worker(&self.node, testbed.upstream), testbed);
         };
         report.side_by_side(
             |report| {
@@ -90,8 +68,10 @@ impl Clients {
 
     /// Starts one of the builds in front of the emulator, and runs its clients against it.
     fn suites(&self, report: &mut Report, command: &mut Command, testbed: &Testbed) {
-        let Testbed { title: build, .. } = testbed;
-        let started = report.step(&format!("{build} and the emulator"), || Proxy::start(command));
+        let Testbed { title: build, upstream, .. } = testbed;
+        let started = report.step(&format!("{build} and the emulator"), || {
+            Proxy::start_with(command, testbed.settings)
+        });
         let Some(mut proxy) = started else { return };
         let dialects = [(DIALECTS, &self.dialects, testbed.dialects)];
         let generations = GENERATIONS.into_iter().zip(&self.pythons);
@@ -105,22 +85,40 @@ impl Clients {
             pytest.args(["-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider"]);
             pytest.args(files);
             let title = format!("{build}: Python ({requirements})");
-            suite(report, &mut proxy, testbed, &title, pytest);
+            suite(report, &mut proxy, upstream, &title, pytest);
         }
         for file in testbed.scripts.iter().filter(|_| self.has_scripts) {
             let mut test = Command::new(self.node.join("node"));
             test.args(["--test", "--test-reporter=tap", file]);
-            suite(report, &mut proxy, testbed, &format!("{build}: {file}"), test);
+            suite(report, &mut proxy, upstream, &format!("{build}: {file}"), test);
         }
         report.step(&format!("stop of {build}"), || proxy.stop());
     }
 }
 
+/// Builds the proxy and the emulator; the path of the proxy.
+pub(crate) fn build_binaries(report: &mut Report) -> Option<PathBuf> {
+    report.step("build of the binaries", || {
+        // Without `-p`: these are the binaries that `cargo test` has built.
+        let mut build = cargo("build");
+        build.args(["--bin", "code-assist-proxy", "--bin", "code-assist-emulator"]);
+        process::run(&mut build)?;
+        Ok(target().join("debug/code-assist-proxy"))
+    })
+}
+
+/// The Worker under workerd in front of the emulator, which plays `upstream`.
+pub(crate) fn emulated_worker(node: &Path, upstream: &str) -> Command {
+    let mut command = Command::new(node.join("node"));
+    command.args(["test/emulated.mjs", upstream]).current_dir(worker::folder());
+    command
+}
+
 /// Runs one suite in `clients/`. When it fails, the last output of the proxy is shown too.
-fn suite(
+pub(crate) fn suite(
     report: &mut Report,
     proxy: &mut Proxy,
-    testbed: &Testbed,
+    upstream: &str,
     title: &str,
     mut command: Command,
 ) {
@@ -130,8 +128,8 @@ fn suite(
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PROXY_URL", &proxy.url)
             .env("EMULATOR_URL", &proxy.emulator)
-            .env("SIGNATURE_CACHE", if testbed.remembers_signatures { "on" } else { "off" })
-            .env("UPSTREAM", testbed.upstream);
+            .env("UPSTREAM", upstream)
+            .envs(proxy.settings.iter().copied());
         let verdict = process::test(&mut command, SUITE_LIMIT, counts);
         if verdict.is_err() {
             println!("The last output of the proxy:\n{}", proxy.last_output());
@@ -156,7 +154,7 @@ pub(crate) fn npm_packages(node: &Path) -> Result<(), Failure> {
     tools::npm_ci(node, &folder(), &["--omit=optional"])
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     root().join("clients")
 }
 
@@ -176,10 +174,8 @@ struct Testbed {
     title: &'static str,
     /// What the emulator plays: the value of `serve --emulator`.
     upstream: &'static str,
-    /// Whether the proxy remembers the thought signatures that a client drops.
-    remembers_signatures: bool,
-    /// Whether the proxy takes the clients' key only.
-    has_key: bool,
+    /// More settings of the proxy. The suites get them too.
+    settings: Settings,
     /// Suites for each of [`GENERATIONS`].
     python: &'static [&'static str],
     /// Suites for the packages of [`DIALECTS`].
@@ -187,16 +183,13 @@ struct Testbed {
     scripts: &'static [&'static str],
 }
 
-/// A settings file with the key that the clients have. A key has no flag.
-fn key_file() -> PathBuf {
-    folder().join("keys.toml")
-}
+/// The proxy then remembers no thought signatures that a client drops.
+const WITHOUT_SIGNATURES: Settings = &[("SIGNATURE_CACHE_BYTES", "0")];
 
 const CODE_ASSIST: Testbed = Testbed {
     title: "native, Code Assist",
     upstream: "code-assist",
-    remembers_signatures: true,
-    has_key: false,
+    settings: &[],
     python: WORKER.python,
     dialects: DIALECT_SUITES,
     scripts: &[
@@ -216,8 +209,7 @@ const CODE_ASSIST: Testbed = Testbed {
 const WORKER: Testbed = Testbed {
     title: "Worker, Code Assist",
     upstream: "code-assist",
-    remembers_signatures: true,
-    has_key: false,
+    settings: &[],
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
@@ -232,8 +224,7 @@ const WORKER: Testbed = Testbed {
 const KEYS: Testbed = Testbed {
     title: "native, Code Assist, with a key",
     upstream: "code-assist",
-    remembers_signatures: true,
-    has_key: true,
+    settings: &[("PROXY_API_KEYS", "tests:AIza-of-the-client")],
     python: &[],
     dialects: &["dialects/test_keys.py"],
     scripts: &["js/dialects/keys.test.mjs"],
@@ -250,8 +241,7 @@ const DIALECT_SUITES: &[&str] = &[
 const GEMINI_API: Testbed = Testbed {
     title: "native, Gemini API",
     upstream: "gemini-api",
-    remembers_signatures: false,
-    has_key: false,
+    settings: WITHOUT_SIGNATURES,
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
@@ -279,8 +269,7 @@ const GEMINI_API: Testbed = Testbed {
 const VERTEX: Testbed = Testbed {
     title: "native, Vertex AI",
     upstream: "vertex",
-    remembers_signatures: true,
-    has_key: false,
+    settings: &[],
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
@@ -304,8 +293,7 @@ const VERTEX: Testbed = Testbed {
 const ALL: Testbed = Testbed {
     title: "native, all providers",
     upstream: "all",
-    remembers_signatures: true,
-    has_key: false,
+    settings: &[],
     python: &["python/test_several.py"],
     dialects: &["dialects/test_several.py"],
     scripts: &[],

@@ -23,7 +23,7 @@ const SIGNATURE = {
 }[UPSTREAM];
 const PLACEHOLDER = 'skip_thought_signature_validator';
 // Whether the proxy remembers the signatures of calls that a client does not send back.
-const REMEMBERS = process.env.SIGNATURE_CACHE === 'on';
+const REMEMBERS = process.env.SIGNATURE_CACHE_BYTES !== '0';
 
 export const PROMPT_TOKENS = 10;
 export const CACHED_TOKENS = 4;

@@ -1,7 +1,7 @@
 //! The expositions of metrics with one of everything, and the shape of health.
 
 use super::*;
-use crate::dialect::Operation;
+use crate::dialect::{Dialect, Operation};
 use crate::google::usage::TokenUsage;
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
@@ -79,6 +79,7 @@ fn input_with_models(now: Monotonic) -> HealthInput {
 /// A request that took 300 ms, 200 µs of them the proxy's own.
 fn record(operation: Option<Operation>, model: &str, status: u16) -> AccessLogRecord<'_> {
     AccessLogRecord {
+        dialect: Dialect::Gemini,
         request_id: "req_1",
         operation,
         model,
