@@ -1,16 +1,12 @@
 //! What clients speak. The Gemini API is the common form within the proxy: other dialects translate to
 //! it and from it, and every provider's answer is brought into it.
 
-#[allow(dead_code, reason = "wired last")]
 pub mod anthropic;
 pub(crate) mod event;
 pub mod gemini;
-#[allow(dead_code, reason = "wired last")]
 pub mod openai;
 pub mod operation;
-#[allow(dead_code, reason = "wired last")]
 pub mod route;
-#[allow(dead_code, reason = "wired last")]
 pub mod translate;
 pub(crate) mod translated;
 

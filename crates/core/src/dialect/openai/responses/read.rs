@@ -171,7 +171,7 @@ fn read_draft<'a>(
     if draft.pieces.is_empty() && draft.system.is_empty() {
         return Err(invalid("input", "The input is empty."));
     }
-    draft.choice = read_choice(fields.tool_choice, draft)?;
+    draft.choice = read_choice(fields.tool_choice, &draft.tools)?;
     config(&fields, draft)?;
     if fields.truncation.as_deref().is_some_and(|how| how != "disabled") {
         draft.dropped.push("truncation".to_owned());
@@ -222,7 +222,7 @@ fn config<'a>(fields: &RequestFields<'a>, draft: &mut DraftRequest<'a>) -> Resul
     let include = fields.include.as_deref().unwrap_or_default();
     let wants_logprobs =
         include.iter().any(|what| what.decoded() == "message.output_text.logprobs");
-    config.logprobs = most.or(wants_logprobs.then_some(0));
+    config.logprobs = most.or_else(|| wants_logprobs.then_some(0));
     if let Some(text) = &fields.text {
         config.format = answer_format(text.format, "text.format")?;
         draft.dropped.extend(text.unknown.iter().map(|name| format!("text.{name}")));
