@@ -20,7 +20,7 @@ mod store;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use code_assist_core::{Error, Peer};
+use code_assist_core::{EarlyHead, Error, Peer};
 use http::{Method, Request, Version};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -61,7 +61,13 @@ async fn answer(edge: Edge) {
         Err(error) => return reply::refused(&edge, error),
     };
     match read_request(&edge) {
-        Ok(request) => reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, request))).await,
+        Ok(mut request) => {
+            let early = proxy.early_heartbeat().map(|after| (EarlyHead::default(), after));
+            if let Some((early, _)) = &early {
+                request.extensions_mut().insert(early.clone());
+            }
+            reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, request)), early).await;
+        }
         Err(error) => reply::refused(&edge, &error),
     }
 }

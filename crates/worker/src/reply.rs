@@ -3,9 +3,10 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::{BodyError, Error, gemini_error_body};
+use code_assist_core::{BodyError, EarlyHead, Error, Platform as _, gemini_error_body};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
@@ -16,16 +17,71 @@ use crate::runtime;
 
 /// Answers the client. If the client leaves before the answer begins, the work is dropped, and with it
 /// the upstream call.
+///
+/// `early` says after which time the head of a stream goes first (`EARLY_HEARTBEAT_MS`).
 pub(crate) async fn unless_gone<B>(
     edge: &Edge,
-    answer: Pin<Box<impl Future<Output = http::Response<B>>>>,
+    mut answer: Pin<Box<impl Future<Output = http::Response<B>>>>,
+    early: Option<(EarlyHead, Duration)>,
 ) where
     B: Body<Data = Bytes, Error = BodyError>,
 {
-    match while_here(edge.task(), answer).await {
-        Some(response) => whole_or_stream(edge.task(), response).await,
-        None => edge.task().event().answer(CLIENT_GONE, "", None),
+    let task = edge.task();
+    if let Some((early, after)) = early {
+        loop {
+            match while_here(task, Box::pin(within(edge, after, answer.as_mut()))).await {
+                None => return task.event().answer(CLIENT_GONE, "", None),
+                Some(Some(response)) => return whole_or_stream(task, response).await,
+                Some(None) => {}
+            }
+            if let Some(headers) = early.begin() {
+                return stream_early(edge, answer, &early, &headers).await;
+            }
+        }
     }
+    match while_here(task, answer).await {
+        Some(response) => whole_or_stream(task, response).await,
+        None => task.event().answer(CLIENT_GONE, "", None),
+    }
+}
+
+/// Sends the head of a stream, and heartbeats until the answer is there.
+async fn stream_early<B>(
+    edge: &Edge,
+    mut answer: Pin<Box<impl Future<Output = http::Response<B>>>>,
+    early: &EarlyHead,
+    headers: &HeaderMap,
+) where
+    B: Body<Data = Bytes, Error = BodyError>,
+{
+    let task = edge.task();
+    task.event().stream(StatusCode::OK.as_u16(), &header_lines(headers));
+    let writing = Box::pin(async {
+        let response = loop {
+            task.write(&early.heartbeat()).await;
+            if let Some(response) = within(edge, HEARTBEAT, answer.as_mut()).await {
+                break response;
+            }
+        };
+        write(task, response.into_body()).await;
+    });
+    if while_here(task, writing).await.is_none() {
+        task.event().abandon_stream();
+    }
+}
+
+/// The output of a future, or `None` when it takes longer than `limit`. The future can be asked again.
+async fn within<F: Future>(
+    edge: &Edge,
+    limit: Duration,
+    mut future: Pin<&mut F>,
+) -> Option<F::Output> {
+    let mut timer = pin!(edge.timer(limit));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 /// Answers with an error for which no proxy is needed: the settings are invalid or the request cannot
@@ -127,6 +183,9 @@ fn header_lines(headers: &HeaderMap) -> String {
     runtime::add_headers(&mut text, headers);
     text
 }
+
+/// The pause between two heartbeats, as within a stream.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// In bytes: a chunk of this size is written without waiting for more.
 const LARGE: usize = 1 << 16;

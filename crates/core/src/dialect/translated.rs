@@ -96,6 +96,8 @@ impl TranslatedCall {
 pub(crate) struct AnswerForm {
     pub(crate) plan: WriterPlan,
     pub(crate) birth: Birth,
+    /// Errors within a stream of Anthropic's repeat it.
+    pub(crate) request_id: String,
 }
 
 impl AnswerForm {
@@ -208,7 +210,10 @@ impl Writer {
             WriterPlan::Responses(plan) => {
                 Self::Responses(Box::new(ResponsesWriter::new(plan, birth)))
             }
-            WriterPlan::Messages(plan) => Self::Messages(MessagesWriter::new(plan, birth)),
+            WriterPlan::Messages(plan) => {
+                let writer = MessagesWriter::new(plan, birth);
+                Self::Messages(writer.with_request_id(&form.request_id))
+            }
             WriterPlan::CountTokens | WriterPlan::InputTokens => {
                 unreachable!("a count is no stream")
             }

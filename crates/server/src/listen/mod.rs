@@ -5,6 +5,7 @@
 
 mod client_stream;
 mod connection;
+mod early;
 mod memory;
 mod places;
 mod request_body;
@@ -20,8 +21,12 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use code_assist_core::settings::Settings;
-use code_assist_core::{AdminPort, Admission, Caller, ConnectionEnd, OnAdmission, Peer, Proxy};
+use code_assist_core::{
+    AdminPort, Admission, Caller, ConnectionEnd, EarlyHead, OnAdmission, Peer, Proxy,
+    RequestBodyError,
+};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -39,6 +44,7 @@ use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
 use client_stream::{ClientStream, DetectedStream};
 use connection::{ClientConnection, RefusedRequest};
+use early::First;
 use memory::{ConnectionMemory, ListenerMemory};
 use places::{PlaceGuard, Places};
 use response::{OpenResponse, StallTimeouts, TrackedBody};
@@ -266,7 +272,7 @@ impl Server {
     }
 
     async fn respond(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<Incoming>,
         origin: Origin,
         open: Result<Arc<OpenResponse>, RefusedRequest>,
@@ -288,10 +294,20 @@ impl Server {
                 open.refused();
                 Box::pin(self.proxy.refuse(&self.platform, request, error)).await
             }
-            None => {
-                let answer = Box::pin(self.proxy.handle(&self.platform, request));
-                after_others(answer).await
-            }
+            None => match self.proxy.early_heartbeat() {
+                None => {
+                    let answer = Box::pin(self.proxy.handle(&self.platform, request));
+                    after_others(answer).await
+                }
+                Some(after) => match self.answer_early(request, after).await {
+                    First::Answer(response) => response,
+                    First::Head(headers, body) => {
+                        let mut response = http::Response::new(open.with_awaited(body));
+                        *response.headers_mut() = headers;
+                        return Ok(response);
+                    }
+                },
+            },
         };
         if version < Version::HTTP_2 && (refusal.is_some() || self.proxy.metrics().shutting_down())
         {
@@ -302,6 +318,18 @@ impl Server {
             return Ok(tunnel::begin(response, client, open));
         }
         Ok(response.map(|body| open.with_body(body)))
+    }
+
+    /// Waits for the answer, or for the time after which the head of a stream is sent without it.
+    async fn answer_early<B>(self: &Arc<Self>, mut request: Request<B>, after: Duration) -> First
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<RequestBodyError>> + Send + 'static,
+    {
+        let early = EarlyHead::default();
+        request.extensions_mut().insert(early.clone());
+        let server = Arc::clone(self);
+        let answer = Box::pin(async move { server.proxy.handle(&server.platform, request).await });
+        early::first(answer, early, after).await
     }
 }
 

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 
 use super::connection::{ClientConnection, RefusedRequest, UnreadBody};
+use super::early::{AwaitedBody, Next};
 use super::memory::StrangersBytes;
 use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
@@ -72,7 +73,13 @@ impl OnAdmission for OpenResponse {
 
 impl OpenResponse {
     pub(super) fn with_body(self: Arc<Self>, body: ProxyBody<TokioPlatform>) -> TrackedBody {
-        TrackedBody { body: Some(body), rest: Bytes::new(), response: self }
+        TrackedBody { body: Some(TrackedContent::Answer(body)), rest: Bytes::new(), response: self }
+    }
+
+    /// The body of an answer that is awaited.
+    pub(super) fn with_awaited(self: Arc<Self>, body: Box<AwaitedBody>) -> TrackedBody {
+        let body = Some(TrackedContent::Awaited(body));
+        TrackedBody { body, rest: Bytes::new(), response: self }
     }
 
     /// The body of an answer that has none.
@@ -290,10 +297,17 @@ impl Stalls {
 /// What hyper has taken is out of sight until it is sent. With small pieces most of a large answer stays
 /// here, and a client that reads slowly is seen to read.
 pub(super) struct TrackedBody {
-    body: Option<ProxyBody<TokioPlatform>>,
+    body: Option<TrackedContent>,
     /// What is left of the last frame.
     rest: Bytes,
     response: Arc<OpenResponse>,
+}
+
+/// What a response consists of.
+enum TrackedContent {
+    Answer(ProxyBody<TokioPlatform>),
+    /// Heartbeats until the answer is there.
+    Awaited(Box<AwaitedBody>),
 }
 
 impl TrackedBody {
@@ -327,7 +341,16 @@ impl Body for TrackedBody {
             let rest = std::mem::take(&mut self.rest);
             return Poll::Ready(Some(Ok(self.next_piece(rest))));
         }
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let this = &mut *self;
+        if let Some(TrackedContent::Awaited(awaited)) = &mut this.body {
+            let next = awaited.poll_next(cx, &this.response);
+            this.response.unread.store(next.is_ready(), Ordering::Relaxed);
+            match ready!(next) {
+                Next::Answered(body) => this.body = Some(TrackedContent::Answer(body)),
+                Next::Heartbeat(beat) => return Poll::Ready(Some(Ok(this.next_piece(beat)))),
+            }
+        }
+        let Some(TrackedContent::Answer(body)) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
         self.response.unread.store(frame.is_ready(), Ordering::Relaxed);
         Poll::Ready(match ready!(frame) {
@@ -339,11 +362,20 @@ impl Body for TrackedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        let is_end = match &self.body {
+            None => true,
+            Some(TrackedContent::Answer(body)) => body.is_end_stream(),
+            Some(TrackedContent::Awaited(_)) => false,
+        };
+        self.rest.is_empty() && is_end
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.body {
+            None => SizeHint::with_exact(0),
+            Some(TrackedContent::Answer(body)) => body.size_hint(),
+            Some(TrackedContent::Awaited(_)) => SizeHint::default(),
+        }
     }
 }
 

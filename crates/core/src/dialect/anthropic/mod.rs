@@ -3,6 +3,8 @@
 pub mod count;
 pub mod error;
 pub mod read;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 use crate::dialect::translate::answer::AnswerPlan;

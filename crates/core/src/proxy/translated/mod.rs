@@ -70,7 +70,8 @@ impl SourceRequest {
         context: &RequestContext<P>,
     ) -> Option<AnswerForm> {
         let plan = self.translation.as_ref()?.plan.clone();
-        Some(AnswerForm { plan, birth: proxy.birth(context) })
+        let request_id = context.id.as_str().to_owned();
+        Some(AnswerForm { plan, birth: proxy.birth(context), request_id })
     }
 }
 

@@ -23,7 +23,7 @@ use self::messages::Conversation;
 use self::path::Path;
 use super::MessagesPlan;
 use crate::dialect::translate::answer::AnswerPlan;
-use crate::dialect::translate::draft::{DraftRequest, Thinking};
+use crate::dialect::translate::draft::{DraftRequest, FieldPaths, Thinking};
 use crate::dialect::translate::request::{self, Written};
 use crate::dialect::translate::target::Target;
 use crate::dialect::translate::text::JsonText;
@@ -74,6 +74,7 @@ fn draft<'a>(
 ) -> Result<(DraftRequest<'a>, Asks), Error> {
     refuse_threads(request)?;
     let mut draft = DraftRequest { dropped: request.unknown.clone(), ..DraftRequest::default() };
+    draft.config.paths = FieldPaths::MESSAGES;
     if request.container.is_some() {
         draft.dropped.push("container".to_owned());
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Refusal, RefusalCode};
 /// is left out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Path<'p> {
-    parent: Option<&'p Path<'p>>,
+    parent: Option<&'p Self>,
     step: Step<'p>,
 }
 

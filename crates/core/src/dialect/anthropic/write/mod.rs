@@ -217,7 +217,7 @@ impl MessagesWriter {
         let signature = part.thought_signature.as_deref().filter(|signature| !signature.is_empty());
         if let Some(call) = &part.function_call {
             self.push_call(call, signature, out);
-        } else if let Some(text) = part.text.filter(|text| !text.is_empty()) {
+        } else if let Some(text) = text_of(part) {
             if part.thought == Some(true) {
                 if self.plan.thinking && self.plan.plan.shows_thoughts {
                     self.blocks.thinking(out, |out| push_written(text.escaped(), out));
@@ -256,7 +256,11 @@ impl MessagesWriter {
         let call = ToolUse {
             id: &id,
             name: named.map_or(upstream, |tool| &tool.client.name),
-            input: call.args.map_or("{}", |args| args.get()),
+            input: call
+                .args
+                .map(|args| args.get())
+                .filter(|args| args.starts_with('{'))
+                .unwrap_or("{}"),
             signature: signature.filter(|_| !self.plan.thinking),
         };
         self.blocks.tool_use(&call, out);
@@ -282,7 +286,7 @@ impl MessagesWriter {
             out.put_slice(br"\n```");
             push_escaped(language, out);
             out.put_slice(br"\n");
-            let code = code.map(JsonText::escaped).unwrap_or_default();
+            let code = code.filter(|code| code.is_string()).map_or("", JsonText::escaped);
             push_written(code, out);
             if !code.is_empty() && !code.ends_with(r"\n") {
                 out.put_slice(br"\n");
@@ -294,7 +298,7 @@ impl MessagesWriter {
     /// Writes an image as Markdown. It is uncertain that a client shows it: a message has no other form.
     fn push_image(&mut self, blob: &Blob<'_>, out: &mut BytesMut) {
         let (Some(mime), Some(data)) = (&blob.mime_type, blob.data) else { return };
-        if !mime.starts_with("image/") {
+        if !mime.starts_with("image/") || !data.is_string() {
             return;
         }
         self.blocks.text(out, |out| {
@@ -357,9 +361,14 @@ fn parts<'e, 'a>(candidate: &'e Candidate<'a>) -> &'e [Part<'a>] {
     candidate.content.as_ref().and_then(|content| content.parts.as_deref()).unwrap_or_default()
 }
 
+/// The text of a part, if it has characters.
+fn text_of<'a>(part: &Part<'a>) -> Option<JsonText<'a>> {
+    part.text.filter(|text| text.is_string() && !text.is_empty())
+}
+
 /// True for a part that is more than a thought.
 fn is_produced(part: &Part<'_>) -> bool {
-    let has_text = part.text.is_some_and(|text| !text.is_empty());
+    let has_text = text_of(part).is_some();
     (has_text && part.thought != Some(true))
         || part.function_call.is_some()
         || part.inline_data.is_some()

@@ -5,6 +5,8 @@
 mod echo;
 mod items;
 pub mod read;
+#[cfg(test)]
+mod tests;
 mod tools;
 pub mod write;
 

@@ -171,7 +171,7 @@ fn read_draft<'a>(
     if draft.pieces.is_empty() && draft.system.is_empty() {
         return Err(invalid("input", "The input is empty."));
     }
-    draft.choice = read_choice(fields.tool_choice, draft)?;
+    draft.choice = read_choice(fields.tool_choice, &draft.tools)?;
     config(&fields, draft)?;
     if fields.truncation.as_deref().is_some_and(|how| how != "disabled") {
         draft.dropped.push("truncation".to_owned());

@@ -66,20 +66,11 @@ pub(super) fn push_tools<'a>(
 /// Reads `tool_choice`, after all tools.
 pub(super) fn read_choice<'a>(
     value: Option<&'a RawValue>,
-    draft: &mut DraftRequest<'a>,
+    tools: &[Tool<'a>],
 ) -> Result<ToolChoice<'a>, Error> {
-    const PATH: &str = "tool_choice";
-    if let Some(value) = value.filter(|value| value.get().starts_with('{')) {
-        let fields: TypeFields<'a> = read(value, || PATH.to_owned())?;
-        if fields.kind.as_deref() == Some("code_interpreter") {
-            // Gemini can be offered to run code, but not be made to.
-            draft.dropped.push(PATH.to_owned());
-            return Ok(ToolChoice::Auto);
-        }
-    }
-    let mut choice = choice(value, PATH)?;
+    let mut choice = choice(value, "tool_choice")?;
     if let ToolChoice::Named { names, .. } | ToolChoice::Among(names) = &mut choice {
-        add_namespaces(names, &draft.tools);
+        add_namespaces(names, tools);
     }
     Ok(choice)
 }

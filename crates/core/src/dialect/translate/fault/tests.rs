@@ -350,6 +350,7 @@ fn each_error_of_the_proxys_is_a_row_of_the_table() {
         ),
         failed(gone(BrokenAt::Answer), 502, "upstream_disconnected"),
         failed(gone(BrokenAt::Unprocessed), 502, "upstream_disconnected"),
+        failed(Error::UpstreamIncomplete, 502, "upstream_incomplete"),
         failed(Error::UpstreamMalformed { what: text("w") }, 502, "upstream_malformed"),
         failed(Error::UpstreamNoEvents, 502, "upstream_malformed"),
         failed(Error::UpstreamPage { what: text("w") }, 502, "upstream_malformed"),

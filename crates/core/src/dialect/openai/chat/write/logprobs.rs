@@ -51,7 +51,7 @@ pub(super) fn push_logprobs(logprobs: &RawValue, out: &mut BytesMut) {
 }
 
 /// Appends the tokens of `logprobsResult`, with a comma between two.
-pub(super) fn push_tokens(logprobs: &RawValue, out: &mut BytesMut) {
+pub(in crate::dialect::openai) fn push_tokens(logprobs: &RawValue, out: &mut BytesMut) {
     let read: LogprobsResult<'_> = serde_json::from_str(logprobs.get()).unwrap_or_default();
     let tops = read.top_candidates.unwrap_or_default();
     for (place, token) in read.chosen_candidates.iter().flatten().enumerate() {

@@ -1,7 +1,7 @@
 //! Answers as Chat Completions has them (`docs/reference/dialects.md` 3).
 
 mod frames;
-mod logprobs;
+pub(in crate::dialect::openai) mod logprobs;
 mod object;
 #[cfg(test)]
 mod tests;

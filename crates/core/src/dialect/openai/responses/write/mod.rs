@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::ResponsesPlan;
 use crate::dialect::Dialect;
+use crate::dialect::openai::chat::write::logprobs::push_tokens;
 use crate::dialect::openai::error::push_object;
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::citations::{Positions, Sources};
@@ -97,7 +98,7 @@ impl ResponsesWriter {
             self.sources.note(candidate);
             let mut logprobs = BytesMut::new();
             if let Some(result) = candidate.logprobs_result.filter(|_| self.plan.logprobs) {
-                object::push_logprobs(result, &mut logprobs);
+                push_tokens(result, &mut logprobs);
             }
             for part in parts(candidate) {
                 self.part(part, &mut logprobs, out);

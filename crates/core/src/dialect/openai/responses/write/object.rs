@@ -1,14 +1,11 @@
 //! The answer's object, and what is in its items beside texts.
 
 use bytes::{BufMut, BytesMut};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::frames::push_number;
 use crate::dialect::openai::responses::ResponsesPlan;
 use crate::dialect::translate::citations::Citation;
 use crate::dialect::translate::json::push_string;
-use crate::dialect::translate::text::JsonText;
 use crate::dialect::translate::usage::Usage;
 
 /// What is known of an answer before its first item.
@@ -118,68 +115,4 @@ pub(super) fn annotation(citation: &Citation, message_start: usize) -> BytesMut 
     push_string(&citation.title, &mut out);
     out.put_u8(b'}');
     out
-}
-
-/// `logprobsResult`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Logprobs<'a> {
-    #[serde(borrow, default)]
-    chosen_candidates: Vec<Token<'a>>,
-    #[serde(borrow, default)]
-    top_candidates: Vec<TopTokens<'a>>,
-}
-
-#[derive(Deserialize)]
-struct TopTokens<'a> {
-    #[serde(borrow, default)]
-    candidates: Vec<Token<'a>>,
-}
-
-/// A token and its probability.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Token<'a> {
-    #[serde(borrow)]
-    token: JsonText<'a>,
-    #[serde(borrow)]
-    log_probability: Option<&'a RawValue>,
-}
-
-/// Appends the log probabilities of tokens, with commas between them.
-pub(super) fn push_logprobs(result: &RawValue, out: &mut BytesMut) {
-    let Ok(logprobs) = serde_json::from_str::<Logprobs<'_>>(result.get()) else { return };
-    for (at, token) in logprobs.chosen_candidates.iter().enumerate() {
-        if at > 0 {
-            out.put_u8(b',');
-        }
-        push_token(token, out);
-        out.put_slice(b",\"top_logprobs\":[");
-        let top = logprobs.top_candidates.get(at).map_or(&[][..], |top| &top.candidates);
-        for (at, token) in top.iter().enumerate() {
-            if at > 0 {
-                out.put_u8(b',');
-            }
-            push_token(token, out);
-            out.put_u8(b'}');
-        }
-        out.put_slice(b"]}");
-    }
-}
-
-/// Appends a token's object without its end.
-fn push_token(token: &Token<'_>, out: &mut BytesMut) {
-    let text = token.token.decoded();
-    out.put_slice(b"{\"token\":");
-    push_string(&text, out);
-    out.put_slice(b",\"logprob\":");
-    out.put_slice(token.log_probability.map_or("0", RawValue::get).as_bytes());
-    out.put_slice(b",\"bytes\":[");
-    for (at, byte) in text.bytes().enumerate() {
-        if at > 0 {
-            out.put_u8(b',');
-        }
-        push_number(byte.into(), out);
-    }
-    out.put_u8(b']');
 }

@@ -1,7 +1,8 @@
 //! What a client of Chat Completions or of the legacy completions gets of an answer, piece by piece, apart
 //! from how it is written (`docs/reference/dialects.md` 3.1 and 3.2).
 
-use serde::Deserialize;
+mod parts;
+
 use serde_json::value::RawValue;
 
 use super::chat::ChatPlan;
@@ -10,11 +11,14 @@ use crate::dialect::translate::citations::{Citation, Positions, Sources};
 use crate::dialect::translate::finish::Finish;
 use crate::dialect::translate::ids::IdSource;
 use crate::dialect::translate::json::push_escaped;
-use crate::dialect::translate::part::{AnswerEvent, Blob, Candidate, FunctionCall, Part};
+use crate::dialect::translate::part::{AnswerEvent, Candidate, FunctionCall, Part};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
 use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
+use parts::{
+    CustomInput, FENCE_END, begins_with_call, code, image, is_legal_id, is_product, parts,
+};
 
 /// A piece of a choice.
 #[derive(Debug)]
@@ -369,34 +373,6 @@ impl Deltas {
     }
 }
 
-/// The arguments of a call of a custom tool.
-#[derive(Deserialize)]
-struct CustomInput<'a> {
-    #[serde(borrow)]
-    input: JsonText<'a>,
-}
-
-fn parts<'a, 'b>(candidate: &'b Candidate<'a>) -> &'b [Part<'a>] {
-    let content = candidate.content.as_ref();
-    content.and_then(|content| content.parts.as_deref()).unwrap_or_default()
-}
-
-/// True for a part that an answer consists of. A thought is none.
-fn is_product(part: &Part<'_>) -> bool {
-    let text = part.text.filter(|text| text.is_string() && !text.is_empty());
-    text.is_some_and(|_| part.thought != Some(true))
-        || part.function_call.is_some()
-        || part.inline_data.as_ref().and_then(image).is_some()
-        || code(part).is_some()
-}
-
-fn begins_with_call(candidate: &Candidate<'_>) -> bool {
-    let shows = |part: &&Part<'_>| {
-        part.function_call.is_some() || part.text.is_some_and(|text| !text.is_empty())
-    };
-    parts(candidate).iter().find(shows).is_some_and(|part| part.function_call.is_some())
-}
-
 /// The text to begin the next text with: the end of a thought that is open.
 fn closing<'a>(tags: Option<&'a ThoughtTags>, choice: &mut Choice) -> &'a str {
     let Some(tags) = tags.filter(|_| choice.is_in_thought) else { return "" };
@@ -434,36 +410,6 @@ fn thought(
     choice.positions.insert(&text.decoded());
     let pieces = [open, text.escaped(), ""];
     sink.delta(choice.index, Delta::Text { pieces, logprobs: None });
-}
-
-/// The type and data of an image. Other data have no form in a chat's answer.
-fn image<'a, 'b>(blob: &'b Blob<'a>) -> Option<(&'b str, JsonText<'a>)> {
-    let mime = blob.mime_type.as_deref().filter(|mime| mime.starts_with("image/"))?;
-    Some((mime, blob.data.filter(|data| data.is_string())?))
-}
-
-/// The first line of a fenced block, and what is in it.
-fn code<'a>(part: &Part<'a>) -> Option<(&'static str, JsonText<'a>)> {
-    let is_string = |text: &JsonText<'a>| text.is_string();
-    if let Some(code) = &part.executable_code {
-        let info = match code.language.as_deref() {
-            Some("PYTHON") => r"\n```python\n",
-            _ => r"\n```\n",
-        };
-        return Some((info, code.code.filter(is_string)?));
-    }
-    let result = part.code_execution_result.as_ref()?;
-    Some((r"\n```output\n", result.output.filter(is_string)?))
-}
-
-/// The end of a fenced block.
-const FENCE_END: &str = r"\n```\n";
-
-/// Gemini's own id of a call is given to the client if other services take it too: OpenAI allows 64
-/// characters, Anthropic these.
-fn is_legal_id(id: &str) -> bool {
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    (1..=64).contains(&id.len()) && id.bytes().all(is_legal)
 }
 
 /// OpenAI's `finish_reason`. Never another word than these five: clients do not know it.
