@@ -123,11 +123,12 @@ impl<'a> ContentPart<'a> {
         path: &dyn Fn() -> String,
     ) -> Result<PartContent<'a>, Error> {
         let missing = |name: &str| invalid(format!("{}.{name}", path()), "The field is missing.");
-        let kind = self.kind.as_deref().unwrap_or(match self {
-            Self { text: Some(_), .. } => "text",
-            Self { image_url: Some(_), .. } => "image_url",
-            _ => return Err(missing("type")),
-        });
+        let kind = match (self.kind.as_deref(), self) {
+            (Some(kind), _) => kind,
+            (None, Self { text: Some(_), .. }) => "text",
+            (None, Self { image_url: Some(_), .. }) => "image_url",
+            (None, _) => return Err(missing("type")),
+        };
         match kind {
             "text" | "input_text" | "output_text" => {
                 let found = text(self.text, || format!("{}.text", path()))?;

@@ -2,7 +2,10 @@
 
 mod messages;
 pub mod read;
-mod settings;
+pub(super) mod settings;
+#[cfg(test)]
+mod tests;
+mod thinking;
 pub mod write;
 
 use crate::dialect::translate::answer::AnswerPlan;

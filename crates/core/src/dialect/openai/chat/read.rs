@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::ChatPlan;
 use super::messages::{self, Message};
-use super::settings::{ExtraBody, Google, ImageConfig, Reasoning, Settings, ThinkingFields};
+use super::settings::{Conditional, ImageConfig, Settings, StreamOptions};
+use super::thinking::{ExtraBody, Google, Reasoning, ThinkingFields};
 use crate::dialect::openai::place::unreadable;
 use crate::dialect::openai::tools;
 use crate::dialect::openai::values::{self, invalid};
@@ -47,9 +47,7 @@ pub fn read(body: &Bytes, target: &Target) -> Result<(Written, ChatPlan), Error>
     };
     let plan = ChatPlan {
         plan,
-        include_usage: chat
-            .stream_options
-            .is_some_and(|options| options.include_usage == Some(true)),
+        include_usage: StreamOptions::include_usage(chat.stream_options),
         thought_tag: thoughts.tag,
         legacy_functions: is_legacy,
     };
@@ -106,41 +104,6 @@ read_fields!(ChatRequest {
     "store" => conditional.store: &'de RawValue,
     "stream" | "user" | "safety_identifier" | "metadata" => silent: IgnoredAny,
 } rest unknown);
-
-#[derive(Debug, Default, Deserialize)]
-struct StreamOptions {
-    include_usage: Option<bool>,
-}
-
-/// Fields that are named as left out only with some values.
-#[derive(Debug, Default)]
-struct Conditional<'a> {
-    logit_bias: Option<&'a RawValue>,
-    service_tier: Option<&'a RawValue>,
-    store: Option<&'a RawValue>,
-}
-
-impl Conditional<'_> {
-    fn note_dropped(&self, dropped: &mut Vec<String>) {
-        let is_other = |value: Option<&RawValue>, usual: &[&str]| {
-            value.is_some_and(|value| !usual.contains(&value.get()))
-        };
-        let has_bias = self.logit_bias.is_some_and(|bias| {
-            bias.get()
-                .bytes()
-                .any(|byte| !matches!(byte, b'{' | b'}') && !byte.is_ascii_whitespace())
-        });
-        for (name, is_dropped) in [
-            ("logit_bias", has_bias),
-            ("service_tier", is_other(self.service_tier, &[r#""auto""#, r#""default""#])),
-            ("store", is_other(self.store, &["false"])),
-        ] {
-            if is_dropped {
-                dropped.push(name.to_owned());
-            }
-        }
-    }
-}
 
 /// The tools, and the choice among them.
 #[derive(Debug, Default)]
