@@ -135,8 +135,8 @@ fn major(version: &str) -> Option<u32> {
 /// A copy of the lock file that was installed.
 const NPM_STAMP: &str = "node_modules/.xtask-installed";
 
-/// The version that `@google/gemini-cli` and `@google/genai` require.
-const NODE_MAJOR: u32 = 20;
+/// The version that `openai` and `ai` require.
+const NODE_MAJOR: u32 = 22;
 
 /// Taken from the registry where the machine's own is older.
 const NODE_VERSION: &str = "22.23.3";

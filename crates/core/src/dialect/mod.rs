@@ -1,16 +1,12 @@
 //! What clients speak. The Gemini API is the common form within the proxy: other dialects translate to
 //! it and from it, and every provider's answer is brought into it.
 
-#[allow(dead_code, reason = "wired last")]
 pub mod anthropic;
 pub(crate) mod event;
 pub mod gemini;
-#[allow(dead_code, reason = "wired last")]
 pub mod openai;
 pub mod operation;
-#[allow(dead_code, reason = "wired last")]
 pub mod route;
-#[allow(dead_code, reason = "wired last")]
 pub mod translate;
 pub(crate) mod translated;
 
@@ -116,6 +112,14 @@ impl StreamEncoder {
         match self {
             Self::Gemini(_) => Bytes::new(),
             Self::Translated(encoder) => encoder.heartbeat(),
+        }
+    }
+
+    /// How many parts of the answer the dialect has no form for.
+    pub(crate) fn unknown_parts(&self) -> usize {
+        match self {
+            Self::Gemini(_) => 0,
+            Self::Translated(encoder) => encoder.unknown_parts(),
         }
     }
 

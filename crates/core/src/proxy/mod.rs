@@ -21,6 +21,7 @@ mod protocol;
 mod reload;
 mod respond;
 mod root;
+mod source;
 mod translated;
 
 use std::future::{Future, poll_fn};

@@ -192,7 +192,7 @@ impl Proxy {
             let headers = std::mem::take(&mut prepared.headers);
             return Ok(respond::copied_stream(answer, headers, context));
         };
-        let form = source.and_then(|source| source.answer_form(self, context));
+        let form = source.and_then(|source| self.answer_form(source, context));
         let to = form.as_ref().map_or(StreamFormat::Gemini(framing), StreamFormat::Translated);
         let want = FirstEvent { from, to };
         let stream = calls.call_with_retries(&encoded, want, context, now).await?;

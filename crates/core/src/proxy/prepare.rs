@@ -13,7 +13,7 @@ use super::Proxy;
 use super::choose::{Asked, path_error};
 use super::coalesce::CacheRequest;
 use super::respond::put;
-use super::translated::SourceRequest;
+use super::source::SourceRequest;
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::PathForm;
 use crate::dialect::{Dialect, ModelCall, WholeCall};

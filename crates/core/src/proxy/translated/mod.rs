@@ -16,64 +16,21 @@ use super::Proxy;
 use super::choose::UPSTREAM;
 use super::prepare::{ModelRequest, ModelTarget, PreparedRequest, model_at};
 use super::respond::{self, Answer, JSON};
+use super::source::SourceRequest;
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{Framing, PathForm};
 use crate::dialect::route::{DialectCall, DialectRoute};
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::models::{is_foreign, normalized};
 use crate::dialect::translate::target::{SignatureRecall, Target};
-use crate::dialect::{
-    AnswerForm, Dialect, ModelCall, Operation, TranslatedCall, Translation, WholeCall,
-};
+use crate::dialect::{AnswerForm, Dialect, ModelCall, Operation, TranslatedCall, WholeCall};
 use crate::error::{Error, Refusal, RefusalCode};
-use crate::google::ProviderKind;
 use crate::json::{Cursor, JsonError, ValueKind};
 use crate::memory;
 use crate::platform::{Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::settings::ModelAlias;
 use crate::upstream::Upstream;
-
-/// A request in the dialect of its client.
-pub(super) struct SourceRequest {
-    call: TranslatedCall,
-    body: Bytes,
-    /// The model as the client has written it.
-    pub(super) requested: Arc<str>,
-    /// What the request is for the upstream that is asked now.
-    translation: Option<Translation>,
-    /// Upstream has refused the request's signatures.
-    without_signatures: bool,
-}
-
-impl SourceRequest {
-    /// The paths of fields that the translation has left out.
-    pub(super) fn dropped(&self) -> &[String] {
-        self.translation.as_ref().map_or(&[], |translation| &translation.written.dropped)
-    }
-
-    /// The provider whose signatures the translation has left out.
-    pub(super) fn foreign_signatures(&self) -> Option<ProviderKind> {
-        self.translation.as_ref()?.written.foreign
-    }
-
-    /// Whether the request may succeed without its signatures, once.
-    pub(super) fn may_drop_signatures(&self, error: &Error) -> bool {
-        !self.without_signatures
-            && matches!(error, Error::Upstream(error) if error.is_about_signatures())
-    }
-
-    /// The form of the answer that is about to be written.
-    pub(super) fn answer_form<P: Platform>(
-        &self,
-        proxy: &Proxy,
-        context: &RequestContext<P>,
-    ) -> Option<AnswerForm> {
-        let plan = self.translation.as_ref()?.plan.clone();
-        let request_id = context.id.as_str().to_owned();
-        Some(AnswerForm { plan, birth: proxy.birth(context), request_id })
-    }
-}
 
 impl Proxy {
     /// Answers a request of OpenAI's or Anthropic's dialect.
@@ -107,7 +64,12 @@ impl Proxy {
         let body = self.intake(parts, body, context).await?;
         let (requested, is_stream) = head(&body, context.dialect)?;
         let model = self.requested_model(&requested)?;
-        let gemini = gemini_parts(parts);
+        let is_stream = is_stream && !call.counts();
+        let mut gemini = gemini_parts(parts);
+        if is_stream {
+            // Without it the Gemini API streams an array.
+            gemini.uri = Uri::from_static("/?alt=sse");
+        }
         let target = ModelTarget { parts: &gemini, model: &model, form: PathForm::USUAL };
         let source = Box::new(SourceRequest {
             call,
@@ -116,7 +78,6 @@ impl Proxy {
             translation: None,
             without_signatures: false,
         });
-        let is_stream = is_stream && !call.counts();
         let model_call = match (is_stream, call.counts()) {
             (true, _) => ModelCall::Stream,
             (false, true) => ModelCall::Whole(WholeCall::CountTokens),
@@ -134,7 +95,7 @@ impl Proxy {
                 if self.settings.early_heartbeat.is_some()
                     && let Some(source) = &request.source
                 {
-                    self.announce_stream(parts, source.answer_form(self, context), context);
+                    self.announce_stream(parts, self.answer_form(source, context), context);
                 }
                 self.answer_stream(choice, &mut request, context, Framing::Sse).await
             }
@@ -153,13 +114,16 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
         let source = request.source.as_ref();
-        let Some(form) = source.and_then(|source| source.answer_form(self, context)) else {
+        let Some(form) = source.and_then(|source| self.answer_form(source, context)) else {
             return Ok(Answer::from(answer));
         };
         let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
         let text = answer.body.clone();
         let work = move || form.whole(&text);
-        answer.body = Box::pin(memory::work_on(length, context, longest, work)).await??;
+        let (body, unknown_parts) =
+            Box::pin(memory::work_on(length, context, longest, work)).await??;
+        context.note_unknown_parts(unknown_parts);
+        answer.body = body;
         answer.headers.insert(CONTENT_TYPE, JSON);
         Ok(Answer::from(answer))
     }
@@ -219,6 +183,17 @@ impl Proxy {
         self.metrics.dialects.signature_fallback();
         self.translate(upstream, request, context).await?;
         self.prepare(upstream, request, context).await
+    }
+
+    /// The form of the answer that is about to be written; `None` before the request is translated.
+    pub(super) fn answer_form<P: Platform>(
+        &self,
+        source: &SourceRequest,
+        context: &RequestContext<P>,
+    ) -> Option<AnswerForm> {
+        let plan = source.translation.as_ref()?.plan.clone();
+        let request_id = context.id.as_str().to_owned();
+        Some(AnswerForm { plan, birth: self.birth(context), request_id })
     }
 
     /// What an answer is born with.

@@ -222,7 +222,7 @@ fn config<'a>(fields: &RequestFields<'a>, draft: &mut DraftRequest<'a>) -> Resul
     let include = fields.include.as_deref().unwrap_or_default();
     let wants_logprobs =
         include.iter().any(|what| what.decoded() == "message.output_text.logprobs");
-    config.logprobs = most.or(wants_logprobs.then_some(0));
+    config.logprobs = most.or_else(|| wants_logprobs.then_some(0));
     if let Some(text) = &fields.text {
         config.format = answer_format(text.format, "text.format")?;
         draft.dropped.extend(text.unknown.iter().map(|name| format!("text.{name}")));

@@ -161,7 +161,7 @@ impl ResponsesWriter {
         let fault = Fault::of(error, Dialect::OpenAi).for_input();
         self.items.frames.frame("error", out, |out| {
             out.put_slice(b",\"code\":");
-            push_string(fault.code.as_deref().unwrap_or(fault.response_code()), out);
+            push_string(fault.code.as_deref().unwrap_or_else(|| fault.response_code()), out);
             out.put_slice(b",\"message\":");
             push_string(&fault.message, out);
             out.put_slice(b",\"param\":");
@@ -223,7 +223,7 @@ impl ResponsesWriter {
         self.has_produced |= produces(part);
         if let Some(call) = &part.function_call {
             // Of parallel calls only the first one may be given: the model asks again.
-            if !(self.plan.plan.one_call && !self.call_ids.is_empty()) {
+            if !self.plan.plan.one_call || self.call_ids.is_empty() {
                 self.call(call, part.thought_signature.as_deref(), out);
             }
         } else if let Some(text) = part.text.filter(|text| text.is_string()) {
