@@ -123,3 +123,15 @@ fn a_refused_signature_is_left_out_at_the_same_upstream() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!((fixture.calls("gemini-api"), fixture.calls("vertex")), (2, 0));
 }
+
+#[test]
+fn without_the_gemini_dialect_nothing_of_its_api_is_copied() {
+    let fixture = Fixture::with(&["gemini-api"], |settings| settings.dialects.gemini = false);
+    for path in ["/v1beta/files", "/v1beta/models/gemini-2.5-flash:embedContent"] {
+        assert_eq!(fixture.ask(post(path, "{}")).status, 404, "{path}");
+    }
+    let (_, chat) = &dialects()[0];
+    let answer = fixture.ask(post("/v1beta/openai/chat/completions", chat));
+    assert!(answer.text().contains("gemini-api"), "{}", answer.text());
+    assert!(fixture.script.all_received().iter().all(|it| !it.line.contains("/openai/")));
+}
