@@ -8,8 +8,6 @@ mod blocks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
 use self::blocks::{Blocks, OpenBlock, ToolUse, begin_frame, end_frame};
@@ -19,7 +17,7 @@ use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::citations::Sources;
 use crate::dialect::translate::fault::Fault;
 use crate::dialect::translate::finish::Finish;
-use crate::dialect::translate::ids::IdSource;
+use crate::dialect::translate::ids::{CallIds, IdSource};
 use crate::dialect::translate::json::{push_escaped, push_string, push_written};
 use crate::dialect::translate::part::{AnswerEvent, Blob, Candidate, FunctionCall, Part};
 use crate::dialect::translate::signatures::{Carried, CarriedKind};
@@ -40,8 +38,7 @@ pub struct MessagesWriter {
     has_called: bool,
     /// Something other than a thought has come.
     has_produced: bool,
-    /// Gemini's ids that were given to the client.
-    call_ids: HashSet<String>,
+    call_ids: CallIds,
     usage: Usage,
     finish: Option<Finish>,
     sources: Sources,
@@ -61,7 +58,7 @@ impl MessagesWriter {
             has_begun: false,
             has_called: false,
             has_produced: false,
-            call_ids: HashSet::new(),
+            call_ids: CallIds::default(),
             usage: Usage::default(),
             finish: None,
             sources: Sources::default(),
@@ -132,8 +129,7 @@ impl MessagesWriter {
             }
             _ => 0,
         };
-        let ids: usize = self.call_ids.iter().map(String::len).sum();
-        self.sources.held() + ids + words
+        self.sources.held() + self.call_ids.held() + words
     }
 
     /// The whole message.
@@ -244,7 +240,7 @@ impl MessagesWriter {
             return;
         }
         self.has_called = true;
-        let id = self.call_id(call.id.as_deref());
+        let id = self.call_ids.next(call.id.as_deref(), &mut self.ids, "toolu_");
         if let Some(signature) = signature {
             self.signatures.remember(&id, signature);
         }
@@ -271,14 +267,6 @@ impl MessagesWriter {
         let Some(raw) = signature else { return };
         let carried = Carried { provider: Some(self.plan.plan.provider), kind, raw };
         self.blocks.sign(&carried.to_string(), out);
-    }
-
-    /// Gemini's id of a call if clients take it, else a new one.
-    fn call_id(&mut self, upstream: Option<&str>) -> String {
-        match upstream {
-            Some(id) if is_client_id(id) && self.call_ids.insert(id.to_owned()) => id.to_owned(),
-            _ => self.ids.next("toolu_"),
-        }
     }
 
     fn push_fenced(&mut self, language: &str, code: Option<JsonText<'_>>, out: &mut BytesMut) {
@@ -374,12 +362,6 @@ fn is_produced(part: &Part<'_>) -> bool {
         || part.inline_data.is_some()
         || part.executable_code.is_some()
         || part.code_execution_result.is_some()
-}
-
-/// True for an id that Anthropic's clients send back as it is.
-fn is_client_id(id: &str) -> bool {
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    (1..=64).contains(&id.len()) && id.bytes().all(is_legal)
 }
 
 fn push_ping(out: &mut BytesMut) {

@@ -9,16 +9,14 @@ use super::chat::ChatPlan;
 use crate::dialect::translate::answer::{AnswerPlan, Birth};
 use crate::dialect::translate::citations::{Citation, Positions, Sources};
 use crate::dialect::translate::finish::Finish;
-use crate::dialect::translate::ids::IdSource;
+use crate::dialect::translate::ids::{CallIds, IdSource};
 use crate::dialect::translate::json::push_escaped;
 use crate::dialect::translate::part::{AnswerEvent, Candidate, FunctionCall, Part};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
 use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
-use parts::{
-    CustomInput, FENCE_END, begins_with_call, code, image, is_legal_id, is_product, parts,
-};
+use parts::{CustomInput, FENCE_END, begins_with_call, code, image, is_product, parts};
 
 /// A piece of a choice.
 #[derive(Debug)]
@@ -99,8 +97,7 @@ pub(super) struct Deltas {
     tags: Option<ThoughtTags>,
     ids: IdSource,
     signatures: SignatureRecall,
-    /// The ids of Gemini's that are given to the client.
-    used_ids: Vec<String>,
+    call_ids: CallIds,
     choices: Vec<Choice>,
     usage: Option<Usage>,
     has_produced: bool,
@@ -150,7 +147,7 @@ impl Deltas {
             plan: plan.plan,
             ids: IdSource::new(birth.seed),
             signatures: birth.signatures,
-            used_ids: Vec::new(),
+            call_ids: CallIds::default(),
             choices: Vec::new(),
             usage: None,
             has_produced: false,
@@ -179,7 +176,7 @@ impl Deltas {
                 + choice.sources.held()
                 + choice.positions.held()
         };
-        self.choices.iter().map(of).sum()
+        self.choices.iter().map(of).sum::<usize>() + self.call_ids.held()
     }
 
     /// Takes an event. An error is found before any piece of the event is given.
@@ -336,12 +333,7 @@ impl Deltas {
         if choice.calls > 0 && (self.plan.one_call || self.has_legacy_calls) {
             return;
         }
-        let id = match call.id.as_deref() {
-            Some(id) if is_legal_id(id) && !self.used_ids.iter().any(|used| used == id) => {
-                id.to_owned()
-            }
-            _ => self.ids.next("call_"),
-        };
+        let id = self.call_ids.next(call.id.as_deref(), &mut self.ids, "call_");
         let upstream_name = call.name.as_deref().unwrap_or_default();
         let tool = self.plan.names.of(upstream_name);
         let args = call.args.map_or("{}", RawValue::get);
@@ -360,7 +352,6 @@ impl Deltas {
         let given = GivenCall { index: choice.calls, id: &id, name, input, signature };
         sink.delta(choice.index, Delta::Call(given));
         choice.calls += 1;
-        self.used_ids.push(id);
     }
 }
 

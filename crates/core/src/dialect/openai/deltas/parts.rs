@@ -55,10 +55,3 @@ pub(super) fn code<'a>(part: &Part<'a>) -> Option<(&'static str, JsonText<'a>)> 
 
 /// The end of a fenced block.
 pub(super) const FENCE_END: &str = r"\n```\n";
-
-/// Gemini's own id of a call is given to the client if other services take it too: OpenAI allows 64
-/// characters, Anthropic these.
-pub(super) fn is_legal_id(id: &str) -> bool {
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    (1..=64).contains(&id.len()) && id.bytes().all(is_legal)
-}

@@ -7,8 +7,6 @@ mod object;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::ResponsesPlan;
@@ -20,7 +18,7 @@ use crate::dialect::translate::citations::{Positions, Sources};
 use crate::dialect::translate::draft::ClientToolName;
 use crate::dialect::translate::fault::Fault;
 use crate::dialect::translate::finish::Finish;
-use crate::dialect::translate::ids::IdSource;
+use crate::dialect::translate::ids::{CallIds, IdSource};
 use crate::dialect::translate::json::push_string;
 use crate::dialect::translate::part::{AnswerEvent, Candidate, FunctionCall, Part};
 use crate::dialect::translate::signatures::{Carried, CarriedKind};
@@ -39,8 +37,7 @@ pub struct ResponsesWriter {
     signatures: SignatureRecall,
     head: Head,
     items: Items,
-    /// The ids of the calls so far.
-    call_ids: HashSet<String>,
+    call_ids: CallIds,
     sources: Sources,
     positions: Positions,
     /// Where the open message begins, in code points of the whole text.
@@ -65,7 +62,7 @@ impl ResponsesWriter {
             signatures: birth.signatures,
             head,
             items: Items::new(ids),
-            call_ids: HashSet::new(),
+            call_ids: CallIds::default(),
             sources: Sources::default(),
             positions: Positions::default(),
             message_start: 0,
@@ -184,7 +181,7 @@ impl ResponsesWriter {
 
     /// How many bytes are kept for the events to come.
     pub fn held(&self) -> usize {
-        self.items.held() + self.sources.held() + self.positions.held()
+        self.items.held() + self.sources.held() + self.positions.held() + self.call_ids.held()
     }
 
     /// The object of an answer that is not streamed.
@@ -282,7 +279,7 @@ impl ResponsesWriter {
             let id = self.items.bare_reasoning(&encrypted, out);
             self.signatures.remember(&id, &encrypted);
         }
-        let call_id = self.call_id(call.id.as_deref());
+        let call_id = self.call_ids.next(call.id.as_deref(), &mut self.items.ids, "call_");
         if let Some(raw) = signature {
             self.signatures.remember(&call_id, raw);
         }
@@ -296,19 +293,6 @@ impl ResponsesWriter {
         };
         let name = named.map_or(&undeclared, |tool| &tool.client);
         self.items.call(&NewCall { call_id: &call_id, name, input }, out);
-        self.call_ids.insert(call_id);
-    }
-
-    /// Gemini's own id if it is a usual one and new, else one of ours.
-    fn call_id(&mut self, upstream: Option<&str>) -> String {
-        let is_usual = |id: &&str| {
-            let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-            (1..=64).contains(&id.len()) && id.bytes().all(is_letter)
-        };
-        match upstream.filter(is_usual).filter(|id| !self.call_ids.contains(*id)) {
-            Some(id) => id.to_owned(),
-            None => self.items.ids.next("call_"),
-        }
     }
 
     /// Closes the item that is open. Thoughts take the signature of the part that follows them: `true` if
