@@ -48,6 +48,22 @@ pub fn push_text(text: JsonText<'_>, out: &mut BytesMut) {
     out.put_u8(b'"');
 }
 
+/// Appends a number in decimal digits.
+pub fn push_number(mut number: u64, out: &mut BytesMut) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        // A digit fits into a byte.
+        digits[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[from..]);
+}
+
 /// Appends either kind of text, with its quotes.
 pub fn push_any(text: &Text<'_>, out: &mut BytesMut) {
     match text {

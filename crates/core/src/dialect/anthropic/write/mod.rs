@@ -18,12 +18,12 @@ use crate::dialect::translate::citations::Sources;
 use crate::dialect::translate::fault::Fault;
 use crate::dialect::translate::finish::Finish;
 use crate::dialect::translate::ids::{CallIds, IdSource};
-use crate::dialect::translate::json::{push_escaped, push_string, push_written};
+use crate::dialect::translate::json::{push_escaped, push_number, push_string, push_written};
 use crate::dialect::translate::part::{AnswerEvent, Blob, Candidate, FunctionCall, Part};
 use crate::dialect::translate::signatures::{Carried, CarriedKind};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
-use crate::dialect::translate::usage::{Usage, push_number};
+use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
 
 /// Writes one answer.
@@ -162,9 +162,9 @@ impl MessagesWriter {
         {
             self.finish = Some(finish);
         }
-        let Some(candidate) = first_candidate(event) else { return Ok(()) };
+        let Some(candidate) = event.first_candidate() else { return Ok(()) };
         self.sources.note(candidate);
-        self.has_produced |= parts(candidate).iter().any(is_produced);
+        self.has_produced |= candidate.parts().iter().any(Part::is_product);
         if let Some(finish) = Finish::of(candidate) {
             if let Some(error) = finish.error(self.has_produced) {
                 return Err(error);
@@ -202,8 +202,7 @@ impl MessagesWriter {
     }
 
     fn push_parts(&mut self, event: &AnswerEvent<'_>, out: &mut BytesMut) {
-        let Some(candidate) = first_candidate(event) else { return };
-        for part in parts(candidate) {
+        for part in event.first_candidate().map(Candidate::parts).unwrap_or_default() {
             self.push_part(part, out);
         }
     }
@@ -213,7 +212,7 @@ impl MessagesWriter {
         let signature = part.thought_signature.as_deref().filter(|signature| !signature.is_empty());
         if let Some(call) = &part.function_call {
             self.push_call(call, signature, out);
-        } else if let Some(text) = text_of(part) {
+        } else if let Some(text) = part.written_text() {
             if part.thought == Some(true) {
                 if self.plan.thinking && self.plan.plan.shows_thoughts {
                     self.blocks.thinking(out, |out| push_written(text.escaped(), out));
@@ -285,10 +284,7 @@ impl MessagesWriter {
 
     /// Writes an image as Markdown. It is uncertain that a client shows it: a message has no other form.
     fn push_image(&mut self, blob: &Blob<'_>, out: &mut BytesMut) {
-        let (Some(mime), Some(data)) = (&blob.mime_type, blob.data) else { return };
-        if !mime.starts_with("image/") || !data.is_string() {
-            return;
-        }
+        let Some((mime, data)) = blob.image() else { return };
         self.blocks.text(out, |out| {
             out.put_slice(b"![image](data:");
             push_escaped(mime, out);
@@ -337,31 +333,6 @@ impl MessagesWriter {
         }
         out.put_u8(b'}');
     }
-}
-
-/// The candidate that becomes the message. A request of this dialect asks for one.
-fn first_candidate<'e, 'a>(event: &'e AnswerEvent<'a>) -> Option<&'e Candidate<'a>> {
-    let candidates = event.candidates.as_deref().unwrap_or_default();
-    candidates.iter().find(|candidate| candidate.index.unwrap_or_default() == 0)
-}
-
-fn parts<'e, 'a>(candidate: &'e Candidate<'a>) -> &'e [Part<'a>] {
-    candidate.content.as_ref().and_then(|content| content.parts.as_deref()).unwrap_or_default()
-}
-
-/// The text of a part, if it has characters.
-fn text_of<'a>(part: &Part<'a>) -> Option<JsonText<'a>> {
-    part.text.filter(|text| text.is_string() && !text.is_empty())
-}
-
-/// True for a part that is more than a thought.
-fn is_produced(part: &Part<'_>) -> bool {
-    let has_text = text_of(part).is_some();
-    (has_text && part.thought != Some(true))
-        || part.function_call.is_some()
-        || part.inline_data.is_some()
-        || part.executable_code.is_some()
-        || part.code_execution_result.is_some()
 }
 
 fn push_ping(out: &mut BytesMut) {

@@ -6,9 +6,8 @@ use crate::dialect::openai::chat::ChatPlan;
 use crate::dialect::openai::chat::write::{BEAT, DONE, head, push_error, push_head};
 use crate::dialect::openai::deltas::{Delta, DeltaSink, Deltas};
 use crate::dialect::translate::answer::Birth;
-use crate::dialect::translate::json::push_written;
+use crate::dialect::translate::json::{push_number, push_written};
 use crate::dialect::translate::part::AnswerEvent;
-use crate::dialect::translate::usage::push_number;
 use crate::error::Error;
 
 /// Writes one answer, as a stream or whole. Thoughts are left out.

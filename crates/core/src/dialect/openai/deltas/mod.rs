@@ -11,12 +11,12 @@ use crate::dialect::translate::citations::{Citation, Positions, Sources};
 use crate::dialect::translate::finish::Finish;
 use crate::dialect::translate::ids::{CallIds, IdSource};
 use crate::dialect::translate::json::push_escaped;
-use crate::dialect::translate::part::{AnswerEvent, Candidate, FunctionCall, Part};
+use crate::dialect::translate::part::{AnswerEvent, Blob, Candidate, FunctionCall, Part};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
 use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
-use parts::{CustomInput, FENCE_END, begins_with_call, code, image, is_product, parts};
+use parts::{CustomInput, FENCE_END, begins_with_call, code};
 
 /// A piece of a choice.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl Deltas {
             self.usage = Some(usage);
         }
         let candidates = event.candidates.as_deref().unwrap_or_default();
-        self.has_produced |= candidates.iter().flat_map(parts).any(is_product);
+        self.has_produced |= candidates.iter().flat_map(Candidate::parts).any(Part::is_product);
         for candidate in candidates {
             let error = Finish::of(candidate).and_then(|finish| finish.error(self.has_produced));
             if let Some(error) = error {
@@ -239,7 +239,7 @@ impl Deltas {
     fn candidate(&mut self, index: u32, candidate: &Candidate<'_>, sink: &mut impl DeltaSink) {
         let at = self.choice(index, begins_with_call(candidate), sink);
         let mut logprobs = candidate.logprobs_result;
-        for part in parts(candidate) {
+        for part in candidate.parts() {
             self.part(at, part, &mut logprobs, sink);
         }
         if let Some(logprobs) = logprobs {
@@ -300,7 +300,7 @@ impl Deltas {
         } else if let Some(call) = &part.function_call {
             close_thought(self.tags.as_ref(), choice, sink);
             self.call(at, call, part.thought_signature.as_deref(), sink);
-        } else if let Some((mime, data)) = part.inline_data.as_ref().and_then(image) {
+        } else if let Some((mime, data)) = part.inline_data.as_ref().and_then(Blob::image) {
             close_thought(self.tags.as_ref(), choice, sink);
             sink.delta(index, Delta::Image { index: choice.images, mime, data: data.escaped() });
             choice.images += 1;

@@ -6,8 +6,10 @@ use serde_json::value::RawValue;
 use super::logprobs::push_logprobs;
 use crate::dialect::openai::deltas::{CallInput, Delta, DeltaSink, GivenCall};
 use crate::dialect::translate::citations::Citation;
-use crate::dialect::translate::json::{push_embedded, push_string, push_written};
-use crate::dialect::translate::usage::{Usage, push_number};
+use crate::dialect::translate::json::{
+    push_embedded, push_escaped, push_number, push_string, push_written,
+};
+use crate::dialect::translate::usage::Usage;
 
 /// Writes each piece as a frame.
 pub(super) struct Frames<'w> {
@@ -164,7 +166,7 @@ pub(super) fn push_function(name: &str, args: &str, out: &mut BytesMut) {
 /// Appends an image.
 pub(super) fn push_image(index: u32, mime: &str, data: &str, out: &mut BytesMut) {
     out.put_slice(br#"{"type":"image_url","image_url":{"url":"data:"#);
-    crate::dialect::translate::json::push_escaped(mime, out);
+    push_escaped(mime, out);
     out.put_slice(b";base64,");
     push_written(data, out);
     out.put_slice(br#""},"index":"#);

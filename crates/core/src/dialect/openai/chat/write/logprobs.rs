@@ -6,9 +6,8 @@ use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::translate::json::{push_text, push_written};
+use crate::dialect::translate::json::{push_number, push_text, push_written};
 use crate::dialect::translate::text::JsonText;
-use crate::dialect::translate::usage::push_number;
 
 /// `logprobsResult`.
 #[derive(Default, Deserialize)]

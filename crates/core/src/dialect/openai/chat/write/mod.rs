@@ -14,9 +14,8 @@ use crate::dialect::openai::deltas::Deltas;
 use crate::dialect::openai::error::push_object;
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::fault::Fault;
-use crate::dialect::translate::json::push_string;
+use crate::dialect::translate::json::{push_number, push_string};
 use crate::dialect::translate::part::AnswerEvent;
-use crate::dialect::translate::usage::push_number;
 use crate::error::Error;
 
 /// Writes one answer, as a stream or whole.
@@ -114,16 +113,12 @@ pub(in crate::dialect::openai) fn push_head(
     model: &str,
     out: &mut BytesMut,
 ) {
-    let created = event.create_time.as_deref().and_then(|time| {
-        let time: jiff::Timestamp = time.parse().ok()?;
-        u64::try_from(time.as_second()).ok()
-    });
     out.put_slice(br#"{"id":""#);
     out.put_slice(id.as_bytes());
     out.put_slice(br#"","object":""#);
     out.put_slice(kind.as_bytes());
     out.put_slice(br#"","created":"#);
-    push_number(created.unwrap_or(now), out);
+    push_number(event.created().unwrap_or(now), out);
     out.put_slice(br#","model":"#);
     push_string(model, out);
     out.put_slice(br#","choices":["#);

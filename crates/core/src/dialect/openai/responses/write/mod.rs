@@ -20,7 +20,7 @@ use crate::dialect::translate::fault::Fault;
 use crate::dialect::translate::finish::Finish;
 use crate::dialect::translate::ids::{CallIds, IdSource};
 use crate::dialect::translate::json::push_string;
-use crate::dialect::translate::part::{AnswerEvent, Candidate, FunctionCall, Part};
+use crate::dialect::translate::part::{AnswerEvent, FunctionCall, Part};
 use crate::dialect::translate::signatures::{Carried, CarriedKind};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
@@ -77,17 +77,16 @@ impl ResponsesWriter {
 
     /// Writes an event of upstream's. An error leaves `out` as it is.
     pub fn event(&mut self, event: &AnswerEvent<'_>, out: &mut BytesMut) -> Result<(), Error> {
-        // Only the first candidate has a place in this API.
-        let candidates = event.candidates.as_deref().unwrap_or_default();
-        let candidate = candidates.iter().find(|candidate| candidate.index.unwrap_or(0) == 0);
+        let candidate = event.first_candidate();
         let finish = candidate.and_then(Finish::of);
         if let Some(finish) = &finish {
-            let produces = candidate.is_some_and(|candidate| parts(candidate).any(produces));
+            let produces =
+                candidate.is_some_and(|candidate| candidate.parts().iter().any(Part::is_product));
             if let Some(error) = finish.error(self.has_produced || produces) {
                 return Err(error);
             }
         }
-        self.begin(event.create_time.as_deref(), out);
+        self.begin(event.created(), out);
         if let Some(usage) = event.usage_metadata.and_then(Usage::read) {
             self.usage = Some(usage);
         }
@@ -97,7 +96,7 @@ impl ResponsesWriter {
             if let Some(result) = candidate.logprobs_result.filter(|_| self.plan.logprobs) {
                 push_tokens(result, &mut logprobs);
             }
-            for part in parts(candidate) {
+            for part in candidate.parts() {
                 self.part(part, &mut logprobs, out);
             }
             self.items.late_logprobs(&logprobs);
@@ -195,13 +194,14 @@ impl ResponsesWriter {
         Ok(out.freeze())
     }
 
-    fn begin(&mut self, create_time: Option<&str>, out: &mut BytesMut) {
+    /// Writes the first events. The time is upstream's, else ours.
+    fn begin(&mut self, created: Option<u64>, out: &mut BytesMut) {
         if self.has_begun {
             return;
         }
         self.has_begun = true;
-        if let Some(created) = create_time.and_then(|time| time.parse::<jiff::Timestamp>().ok()) {
-            self.head.created = u64::try_from(created.as_second()).unwrap_or_default();
+        if let Some(created) = created {
+            self.head.created = created;
         }
         self.head("response.created", out);
         self.head("response.in_progress", out);
@@ -217,16 +217,13 @@ impl ResponsesWriter {
     }
 
     fn part(&mut self, part: &Part<'_>, logprobs: &mut BytesMut, out: &mut BytesMut) {
-        self.has_produced |= produces(part);
+        self.has_produced |= part.is_product();
         if let Some(call) = &part.function_call {
             // Of parallel calls only the first one may be given: the model asks again.
             if !self.plan.plan.one_call || self.call_ids.is_empty() {
                 self.call(call, part.thought_signature.as_deref(), out);
             }
-        } else if let Some(text) = part.text.filter(|text| text.is_string()) {
-            if text.is_empty() {
-                return;
-            }
+        } else if let Some(text) = part.written_text() {
             if part.thought == Some(true) {
                 if self.items.open_kind() != Some(OpenKind::Reasoning) {
                     self.close_item(None, ItemStatus::Completed, out);
@@ -237,9 +234,7 @@ impl ResponsesWriter {
                 self.text(text, part.thought_signature.as_deref(), logprobs, out);
             }
         } else if let Some(blob) = &part.inline_data {
-            let mime = blob.mime_type.as_deref().unwrap_or_default();
-            // Other media have no item in this API.
-            if let Some(data) = blob.data.filter(|data| data.is_string() && is_image(mime)) {
+            if let Some((_, data)) = blob.image() {
                 self.close_item(None, ItemStatus::Completed, out);
                 self.items.image(data, out);
             }
@@ -360,22 +355,4 @@ impl ResponsesWriter {
             .collect();
         self.items.annotate(&annotations, out);
     }
-}
-
-fn parts<'c, 'a>(candidate: &'c Candidate<'a>) -> impl Iterator<Item = &'c Part<'a>> {
-    candidate.content.iter().flat_map(|content| content.parts.iter().flatten())
-}
-
-/// True if the client gets something of a part but thoughts.
-fn produces(part: &Part<'_>) -> bool {
-    let has_text = part.text.is_some_and(|text| text.is_string() && !text.is_empty());
-    (has_text && part.thought != Some(true))
-        || part.function_call.is_some()
-        || part.inline_data.is_some()
-        || part.executable_code.is_some()
-        || part.code_execution_result.is_some()
-}
-
-fn is_image(mime: &str) -> bool {
-    mime.starts_with("image/")
 }
