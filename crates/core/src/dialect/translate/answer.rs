@@ -21,7 +21,7 @@ pub struct AnswerPlan {
     pub shows_thoughts: bool,
 }
 
-/// What an answer is born with: it draws no random numbers and reads no clock.
+/// What a new answer begins with, since a writer draws no random numbers and reads no clock.
 #[derive(Debug, Clone)]
 pub struct Birth {
     /// 32 random bytes, from which its ids are derived.

@@ -105,9 +105,9 @@ impl MessagesWriter {
         Ok(())
     }
 
-    /// Writes a sign of life.
-    pub fn beat(&mut self, out: &mut BytesMut) {
-        push_ping(out);
+    /// Writes a heartbeat.
+    pub fn heartbeat(&mut self, out: &mut BytesMut) {
+        out.put_slice(HEARTBEAT);
     }
 
     /// Writes the error that ends the stream.
@@ -189,7 +189,7 @@ impl MessagesWriter {
         push_number(self.usage.cached, out);
         out.put_slice(br#","cache_creation_input_tokens":0}}"#);
         end_frame(out);
-        push_ping(out);
+        out.put_slice(HEARTBEAT);
     }
 
     /// Writes a message as far as its content. Its id is new: Claude Code merges messages with one id.
@@ -335,10 +335,8 @@ impl MessagesWriter {
     }
 }
 
-fn push_ping(out: &mut BytesMut) {
-    begin_frame("ping", out);
-    end_frame(out);
-}
+/// A heartbeat: an event of its own, since clients count events.
+pub const HEARTBEAT: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 fn push_stop_details(finish: &Finish, out: &mut BytesMut) {
     let Finish::Filtered { reason, message } = finish else {

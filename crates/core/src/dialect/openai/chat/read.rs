@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 
 use super::ChatPlan;
 use super::messages::{self, Message};
-use super::settings::{Conditional, ImageConfig, Settings, StreamOptions};
 use super::thinking::{ExtraBody, Google, Reasoning, ThinkingFields};
 use crate::dialect::openai::place::unreadable;
+use crate::dialect::openai::settings::{Conditional, ImageConfig, Settings, StreamOptions};
 use crate::dialect::openai::tools;
 use crate::dialect::openai::values::{self, invalid};
 use crate::dialect::translate::answer::AnswerPlan;

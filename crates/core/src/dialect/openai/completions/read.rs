@@ -8,8 +8,8 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::dialect::openai::chat::ChatPlan;
-use crate::dialect::openai::chat::settings::{Conditional, Settings, StreamOptions};
 use crate::dialect::openai::place::unreadable;
+use crate::dialect::openai::settings::{Conditional, Settings, StreamOptions};
 use crate::dialect::openai::values::{self, invalid, whole_number};
 use crate::dialect::translate::answer::AnswerPlan;
 use crate::dialect::translate::draft::{DraftRequest, Piece};

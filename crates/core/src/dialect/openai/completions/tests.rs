@@ -101,6 +101,6 @@ fn a_completion_that_is_cut_off_or_has_failed_is_an_error() {
             && out.ends_with(b"\"code\":\"other\"}}\n\n")
     );
     out.clear();
-    writer(true).beat(&mut out);
+    writer(true).heartbeat(&mut out);
     assert_eq!(&out[..], b": \n\n");
 }

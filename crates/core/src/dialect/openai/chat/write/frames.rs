@@ -3,8 +3,8 @@
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
-use super::logprobs::push_logprobs;
 use crate::dialect::openai::deltas::{CallInput, Delta, DeltaSink, GivenCall};
+use crate::dialect::openai::logprobs::push_logprobs;
 use crate::dialect::translate::citations::Citation;
 use crate::dialect::translate::json::{
     push_embedded, push_escaped, push_number, push_string, push_written,

@@ -3,8 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use super::frames::{push_annotations, push_call, push_function, push_image, push_signature};
-use super::logprobs::push_tokens;
 use crate::dialect::openai::deltas::{CallInput, Delta, DeltaSink};
+use crate::dialect::openai::logprobs::push_tokens;
 use crate::dialect::translate::json::{push_number, push_string, push_written};
 
 /// Collects the pieces of all choices.

@@ -11,8 +11,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::ResponsesPlan;
 use crate::dialect::Dialect;
-use crate::dialect::openai::chat::write::logprobs::push_tokens;
 use crate::dialect::openai::error::push_object;
+use crate::dialect::openai::logprobs::push_tokens;
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::citations::{Positions, Sources};
 use crate::dialect::translate::draft::ClientToolName;
@@ -134,8 +134,9 @@ impl ResponsesWriter {
         Ok(())
     }
 
-    /// Writes a sign of life. Codex counts no comments, but every event (6.7).
-    pub fn beat(&mut self, out: &mut BytesMut) {
+    /// Writes a heartbeat. Codex counts no comments, but every event
+    /// (`docs/reference/dialects.md` 6.7).
+    pub fn heartbeat(&mut self, out: &mut BytesMut) {
         if self.has_ended {
             return;
         }
@@ -147,7 +148,7 @@ impl ResponsesWriter {
     }
 
     /// Writes an error that ends the stream: once for SDKs, once for clients that read the answer's
-    /// object only (1.4).
+    /// object only (`docs/reference/dialects.md` 1.4).
     pub fn error(&mut self, error: &Error, out: &mut BytesMut) {
         if self.has_ended {
             return;

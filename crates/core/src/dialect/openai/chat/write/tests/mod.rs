@@ -474,6 +474,6 @@ fn what_is_kept_for_later_is_told() {
 #[test]
 fn a_beat_is_a_comment() {
     let mut out = BytesMut::new();
-    ChatWriter::new(plan(), birth()).beat(&mut out);
+    ChatWriter::new(plan(), birth()).heartbeat(&mut out);
     assert_eq!(&out[..], b": \n\n");
 }

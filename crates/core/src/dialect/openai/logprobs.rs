@@ -1,4 +1,4 @@
-//! The probabilities of tokens.
+//! The probabilities of tokens (`docs/reference/dialects.md` 3.1).
 
 use std::borrow::Cow;
 
@@ -50,7 +50,7 @@ pub(super) fn push_logprobs(logprobs: &RawValue, out: &mut BytesMut) {
 }
 
 /// Appends the tokens of `logprobsResult`, with a comma between two.
-pub(in crate::dialect::openai) fn push_tokens(logprobs: &RawValue, out: &mut BytesMut) {
+pub(super) fn push_tokens(logprobs: &RawValue, out: &mut BytesMut) {
     let read: LogprobsResult<'_> = serde_json::from_str(logprobs.get()).unwrap_or_default();
     let tops = read.top_candidates.unwrap_or_default();
     for (place, token) in read.chosen_candidates.iter().flatten().enumerate() {
