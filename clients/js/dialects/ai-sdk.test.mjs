@@ -129,12 +129,14 @@ for (const [title, { model, providerOptions, carried }] of Object.entries(provid
     });
   }
 
-  test(`a JSON schema is obeyed by ${title}`, bounded, async () => {
+  // To models of Anthropic's that it does not know, it gives a tool that takes the answer. Beside
+  // thinking it cannot force the call, and the emulator makes none.
+  const isThinking = title === 'Messages, with thinking' && 'concerns the emulator';
+  test(`a JSON schema is obeyed by ${title}`, { ...bounded, skip: isThinking }, async () => {
     const output = Output.object({ schema: Recipe });
     const result = await generateText(asked(FLASH, { prompt: 'A recipe', output }));
     assert.equal(typeof result.output.vegan, 'boolean');
-    // To models of Anthropic's that it does not know, it gives a tool that takes the answer.
-    if (!title.startsWith('Messages')) await checkJson();
+    if (title !== 'Messages') await checkJson();
   });
 
   test(`a picture goes in by ${title}`, bounded, async () => {
