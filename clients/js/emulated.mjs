@@ -47,7 +47,8 @@ export class Relay {
   #open = new Set();
   #listener = createServer((client) => this.#join(client));
 
-  static async start() {
+  /** Bodies that are `copied` have to arrive at the Gemini API as the client sent them. */
+  static async start({ copied = true } = {}) {
     const relay = new Relay();
     await new Promise((listening) => relay.#listener.listen(0, '127.0.0.1', listening));
     // Idle connections would keep the process alive for seconds.
@@ -58,10 +59,10 @@ export class Relay {
     beforeEach(async () => {
       await control('log', undefined, 'DELETE');
       await control('script', undefined, 'DELETE');
-      for (const sent of relay.#sent) sent.length = 0;
+      relay.forget();
     });
     afterEach(async () => {
-      for (const request of await arrived()) check(request, relay);
+      for (const request of await arrived()) check(request, relay, copied);
     });
     return relay;
   }
@@ -78,6 +79,16 @@ export class Relay {
       const sent = Buffer.concat(chunks);
       return sent.includes(wanted) && sent.toString('latin1').toLowerCase().includes(length);
     });
+  }
+
+  /** The first lines of the requests that the client sent, as `POST /v1/messages`. */
+  lines() {
+    const first = /(?:GET|POST|HEAD|DELETE) \S+(?= HTTP\/1\.1\r\n)/g;
+    return this.#sent.flatMap((chunks) => Buffer.concat(chunks).toString('latin1').match(first) ?? []);
+  }
+
+  forget() {
+    for (const sent of this.#sent) sent.length = 0;
   }
 
   #join(client) {
@@ -99,7 +110,7 @@ export class Relay {
 }
 
 /** What holds for every request at every provider. */
-function check(request, relay) {
+function check(request, relay, copied) {
   const { headers, method, path, query, violation } = request;
   const told = `${method} ${path}?${query} ${JSON.stringify(headers)}`;
   assert.equal(violation ?? null, null, told);
@@ -115,7 +126,7 @@ function check(request, relay) {
   assert.ok([provider, 'all'].includes(UPSTREAM), told);
   if (provider === 'gemini-api') {
     assert.equal(headers['x-goog-api-key'], GEMINI_API_KEY, told);
-    checkBody(request, relay);
+    if (copied) checkBody(request, relay);
   } else if (provider === 'vertex') {
     const [kind, token] = headers.authorization.split(' ');
     assert.equal(kind, 'Bearer', told);

@@ -1,47 +1,12 @@
-"""The client, the emulator's pace, what arrived upstream, and a limit on every test: a hang fails
-with a stack."""
+"""The client, and the emulator's pace."""
 
-import faulthandler
 import os
 
 import pytest
-from emulated import (
-    CLIENT_KEY,
-    CLIENT_PROJECT,
-    CLIENT_TOKEN,
-    UPSTREAM,
-    Emulator,
-    Relay,
-    check,
-)
+from emulated import CLIENT_KEY, CLIENT_PROJECT, CLIENT_TOKEN, UPSTREAM
+from fixtures import copied, emulator, limit, relay  # noqa: F401
 from google import genai
 from google.oauth2.credentials import Credentials
-
-LIMIT_SECONDS = 60
-
-
-@pytest.fixture(autouse=True)
-def limit():
-    faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-@pytest.fixture(scope="session")
-def relay():
-    return Relay(os.environ["PROXY_URL"])
-
-
-@pytest.fixture(autouse=True)
-def emulator(relay):
-    """The emulator without what earlier tests left. After the test, each request that arrived is
-    checked."""
-    emulator = Emulator()
-    emulator.forget()
-    relay.forget()
-    yield emulator
-    for request in emulator.arrived():
-        check(request, relay)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ function runtime() {
 }
 
 /** The settings in the environment, under the names of `.dev.vars.example`. */
-function settings() {
+export function settings() {
   const example = readFileSync(here(".dev.vars.example"), "utf8");
   const names = Array.from(example.matchAll(/^# ?([A-Z][A-Z0-9_]*)=/gm), ([, name]) => name);
   return Object.fromEntries(names.filter((name) => process.env[name]).map((name) => [name, process.env[name]]));

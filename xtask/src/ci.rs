@@ -2,18 +2,18 @@
 
 use crate::report::Report;
 use crate::setup::Need;
-use crate::{costs, deny, fuzz, lint, smoke, soak, test};
+use crate::{agents, costs, deny, fuzz, lint, smoke, soak, test};
 
 /// What the system has to have for [`run`].
 pub(crate) fn needs() -> Vec<Need> {
-    [test::NEEDS, lint::NEEDS, costs::NEEDS, fuzz::NEEDS].concat()
+    [test::NEEDS, agents::NEEDS, lint::NEEDS, costs::NEEDS, fuzz::NEEDS].concat()
 }
 
 /// Builds first and checks then. A build keeps only one processor busy for much of its time, so two
 /// lists of builds run side by side; no two of them write to the same folder. Tests that measure time
 /// run alone.
 pub(crate) fn run(report: &mut Report) {
-    let ((smoke, costs), (built, deny, fuzz)) = report.side_by_side(
+    let ((smoke, costs), (built, agents, deny, fuzz)) = report.side_by_side(
         |report| {
             let built = (smoke::build(report), costs::build(report));
             test::build_rust_tests(report);
@@ -21,13 +21,16 @@ pub(crate) fn run(report: &mut Report) {
         },
         |report| {
             let built = test::build_worker_and_clients(report);
-            (built, deny::tool(report), fuzz::build(report))
+            (built, agents::install(report), deny::tool(report), fuzz::build(report))
         },
     );
     if smoke.is_some() {
         smoke::check(report);
     }
     test::check(report, built);
+    if let Some(agents) = agents {
+        agents.run(report);
+    }
     report.side_by_side(lint::run, |report| {
         if costs.is_some() {
             costs::check(report);

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::process;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Settings};
 use crate::report::{Failure, Report};
 use crate::setup::Need;
 use crate::tools;
@@ -22,6 +22,7 @@ pub(crate) struct Clients {
     node: PathBuf,
     has_scripts: bool,
     pythons: Vec<Option<PathBuf>>,
+    dialects: Option<PathBuf>,
 }
 
 /// Installs the clients. The suites of one that could not be installed are left out of
@@ -36,37 +37,25 @@ pub(crate) fn install(report: &mut Report) -> Option<Clients> {
         })
     };
     let pythons = GENERATIONS.iter().map(&mut python).collect();
-    Some(Clients { node, has_scripts, pythons })
+    let dialects = python(&DIALECTS);
+    Some(Clients { node, has_scripts, pythons, dialects })
 }
 
 impl Clients {
     /// Runs every suite against both builds. The Worker has to have been built.
     pub(crate) fn run(&self, report: &mut Report) {
-        let built = report.step("build of the binaries", || {
-            // Without `-p`: these are the binaries that `cargo test` has built.
-            process::run(cargo("build").args([
-                "--bin",
-                "code-assist-proxy",
-                "--bin",
-                "code-assist-emulator",
-            ]))
-        });
-        if built.is_none() {
-            return;
-        }
-        let binary = target().join("debug/code-assist-proxy");
+        let Some(binary) = build_binaries(report) else { return };
         let native = |report: &mut Report, testbed: &Testbed| {
             let emulated = format!("--emulator={}", testbed.upstream);
             self.suites(report, Command::new(&binary).args(["serve", &emulated]), testbed);
         };
         let worker = |report: &mut Report, testbed: &Testbed| {
-            let mut command = Command::new(self.node.join("node"));
-            command.args(["test/emulated.mjs", testbed.upstream]).current_dir(worker::folder());
-            self.suites(report, &mut command, testbed);
+            self.suites(report, &mut emulated_worker(&self.node, testbed.upstream), testbed);
         };
         report.side_by_side(
             |report| {
                 native(report, &CODE_ASSIST);
+                native(report, &KEYS);
                 worker(report, &WORKER);
             },
             |report| {
@@ -80,14 +69,22 @@ impl Clients {
     /// Starts one of the builds in front of the emulator, and runs its clients against it.
     fn suites(&self, report: &mut Report, command: &mut Command, testbed: &Testbed) {
         let Testbed { title: build, upstream, .. } = testbed;
-        let started = report.step(&format!("{build} and the emulator"), || Proxy::start(command));
+        let started = report.step(&format!("{build} and the emulator"), || {
+            Proxy::start_with(command, testbed.settings)
+        });
         let Some(mut proxy) = started else { return };
-        for (requirements, python) in GENERATIONS.iter().zip(&self.pythons) {
+        let dialects = [(DIALECTS, &self.dialects, testbed.dialects)];
+        let generations = GENERATIONS.into_iter().zip(&self.pythons);
+        let pythons = generations.map(|(name, python)| (name, python, testbed.python));
+        for (requirements, python, files) in pythons.chain(dialects) {
             let Some(python) = python else { continue };
+            if files.is_empty() {
+                continue;
+            }
             let mut pytest = Command::new(python);
             pytest.args(["-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider"]);
-            pytest.args(testbed.python);
-            let title = format!("{build}: python-genai ({requirements})");
+            pytest.args(files);
+            let title = format!("{build}: Python ({requirements})");
             suite(report, &mut proxy, upstream, &title, pytest);
         }
         for file in testbed.scripts.iter().filter(|_| self.has_scripts) {
@@ -99,8 +96,26 @@ impl Clients {
     }
 }
 
+/// Builds the proxy and the emulator; the path of the proxy.
+pub(crate) fn build_binaries(report: &mut Report) -> Option<PathBuf> {
+    report.step("build of the binaries", || {
+        // Without `-p`: these are the binaries that `cargo test` has built.
+        let mut build = cargo("build");
+        build.args(["--bin", "code-assist-proxy", "--bin", "code-assist-emulator"]);
+        process::run(&mut build)?;
+        Ok(target().join("debug/code-assist-proxy"))
+    })
+}
+
+/// The Worker under workerd in front of the emulator, which plays `upstream`.
+pub(crate) fn emulated_worker(node: &Path, upstream: &str) -> Command {
+    let mut command = Command::new(node.join("node"));
+    command.args(["test/emulated.mjs", upstream]).current_dir(worker::folder());
+    command
+}
+
 /// Runs one suite in `clients/`. When it fails, the last output of the proxy is shown too.
-fn suite(
+pub(crate) fn suite(
     report: &mut Report,
     proxy: &mut Proxy,
     upstream: &str,
@@ -113,7 +128,8 @@ fn suite(
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PROXY_URL", &proxy.url)
             .env("EMULATOR_URL", &proxy.emulator)
-            .env("UPSTREAM", upstream);
+            .env("UPSTREAM", upstream)
+            .envs(proxy.settings.iter().copied());
         let verdict = process::test(&mut command, SUITE_LIMIT, counts);
         if verdict.is_err() {
             println!("The last output of the proxy:\n{}", proxy.last_output());
@@ -138,7 +154,7 @@ pub(crate) fn npm_packages(node: &Path) -> Result<(), Failure> {
     tools::npm_ci(node, &folder(), &["--omit=optional"])
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     root().join("clients")
 }
 
@@ -147,22 +163,35 @@ pub(crate) fn work() -> PathBuf {
     target().join("clients")
 }
 
-/// The SDK on its own HTTP stack and `/v1`, and the one before it on httpx and `/v1beta`.
+/// google-genai on its own HTTP stack and `/v1`, and the one before it on httpx and `/v1beta`.
 const GENERATIONS: [&str; 2] = ["requirements.txt", "requirements-2.txt"];
+
+/// The SDKs of OpenAI and Anthropic, and what is built on them.
+const DIALECTS: &str = "requirements-dialects.txt";
 
 /// One build with one choice of upstreams, and the suites that hold for it.
 struct Testbed {
     title: &'static str,
     /// What the emulator plays: the value of `serve --emulator`.
     upstream: &'static str,
+    /// More settings of the proxy. The suites get them too.
+    settings: Settings,
+    /// Suites for each of [`GENERATIONS`].
     python: &'static [&'static str],
+    /// Suites for the packages of [`DIALECTS`].
+    dialects: &'static [&'static str],
     scripts: &'static [&'static str],
 }
+
+/// The proxy then remembers no thought signatures that a client drops.
+const WITHOUT_SIGNATURES: Settings = &[("SIGNATURE_CACHE_BYTES", "0")];
 
 const CODE_ASSIST: Testbed = Testbed {
     title: "native, Code Assist",
     upstream: "code-assist",
+    settings: &[],
     python: WORKER.python,
+    dialects: DIALECT_SUITES,
     scripts: &[
         "js/sdk.test.mjs",
         "js/models.test.mjs",
@@ -170,6 +199,9 @@ const CODE_ASSIST: Testbed = Testbed {
         "js/vertex.test.mjs",
         "js/legacy.test.mjs",
         "js/ai-sdk.test.mjs",
+        "js/dialects/openai.test.mjs",
+        "js/dialects/anthropic.test.mjs",
+        "js/dialects/ai-sdk.test.mjs",
         "cli/cli.test.mjs",
     ],
 };
@@ -177,18 +209,39 @@ const CODE_ASSIST: Testbed = Testbed {
 const WORKER: Testbed = Testbed {
     title: "Worker, Code Assist",
     upstream: "code-assist",
+    settings: &[],
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
         "python/test_code_assist.py",
         "python/test_vertex_mode.py",
     ],
+    dialects: &[],
     scripts: &["js/sdk.test.mjs", "js/models.test.mjs", "js/vertex.test.mjs", "js/legacy.test.mjs"],
 };
+
+/// The proxy with a key of its own.
+const KEYS: Testbed = Testbed {
+    title: "native, Code Assist, with a key",
+    upstream: "code-assist",
+    settings: &[("PROXY_API_KEYS", "tests:AIza-of-the-client")],
+    python: &[],
+    dialects: &["dialects/test_keys.py"],
+    scripts: &["js/dialects/keys.test.mjs"],
+};
+
+const DIALECT_SUITES: &[&str] = &[
+    "dialects/test_openai.py",
+    "dialects/test_anthropic.py",
+    "dialects/test_langchain.py",
+    "dialects/test_pydantic_ai.py",
+    "dialects/test_litellm.py",
+];
 
 const GEMINI_API: Testbed = Testbed {
     title: "native, Gemini API",
     upstream: "gemini-api",
+    settings: WITHOUT_SIGNATURES,
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
@@ -196,6 +249,7 @@ const GEMINI_API: Testbed = Testbed {
         "python/test_vertex_mode.py",
         "python/test_errors.py",
     ],
+    dialects: DIALECT_SUITES,
     scripts: &[
         "js/sdk.test.mjs",
         "js/models.test.mjs",
@@ -204,8 +258,10 @@ const GEMINI_API: Testbed = Testbed {
         "js/vertex.test.mjs",
         "js/errors.test.mjs",
         "js/legacy.test.mjs",
-        "js/openai.test.mjs",
         "js/ai-sdk.test.mjs",
+        "js/dialects/openai.test.mjs",
+        "js/dialects/anthropic.test.mjs",
+        "js/dialects/ai-sdk.test.mjs",
         "cli/providers.test.mjs",
     ],
 };
@@ -213,6 +269,7 @@ const GEMINI_API: Testbed = Testbed {
 const VERTEX: Testbed = Testbed {
     title: "native, Vertex AI",
     upstream: "vertex",
+    settings: &[],
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
@@ -220,6 +277,7 @@ const VERTEX: Testbed = Testbed {
         "python/test_vertex_resources.py",
         "python/test_errors.py",
     ],
+    dialects: &[],
     scripts: &[
         "js/sdk.test.mjs",
         "js/models.test.mjs",
@@ -235,8 +293,10 @@ const VERTEX: Testbed = Testbed {
 const ALL: Testbed = Testbed {
     title: "native, all providers",
     upstream: "all",
+    settings: &[],
     python: &["python/test_several.py"],
-    scripts: &["js/openai.test.mjs"],
+    dialects: &["dialects/test_several.py"],
+    scripts: &[],
 };
 
 /// A suite takes seconds; a client that hangs must not use up the time of CI.

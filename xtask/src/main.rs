@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool prints for its user")]
 
+mod agents;
 mod bench;
 mod ci;
 mod clients;
@@ -89,6 +90,11 @@ enum Command {
     /// These are python-genai (two generations), js-genai, the legacy JS SDK, the Gemini CLI, OpenAI's and
     /// Vercel's SDK.
     Clients,
+    /// Drives both builds with agents for programming, pinned and unmodified, on the emulator.
+    ///
+    /// These are Claude Code, Codex, opencode and aider; their native programs are downloads of about
+    /// 400 MB. Each answers, streams, does a task with tools, and meets errors.
+    Agents,
     /// Runs the cases that hold for both builds, against the native one and against the Worker.
     ///
     /// The Worker has to have been built (`worker build`).
@@ -138,7 +144,7 @@ enum Command {
     Pgo,
     /// Writes docs/CONFIG.md and docs/FAULTS.md anew, and builds the documentation of all crates.
     Docs,
-    /// Runs smoke, test, lint, costs, deny, fuzz and soak, as .ci/run does.
+    /// Runs smoke, test, agents, lint, costs, deny, fuzz and soak, as .ci/run does.
     Ci,
 }
 
@@ -146,6 +152,7 @@ impl Command {
     /// What the system has to have.
     fn needs(&self) -> Vec<Need> {
         match self {
+            Self::Agents => [agents::NEEDS, worker::NEEDS].concat(),
             Self::Bench(_) => bench::NEEDS.to_vec(),
             Self::Ci => ci::needs(),
             Self::Clients => [clients::NEEDS, worker::NEEDS].concat(),
@@ -175,6 +182,12 @@ fn run(command: &Command, is_install_asked: bool) -> ExitCode {
         return report.close();
     }
     match command {
+        Command::Agents => {
+            worker::build(&mut report);
+            if let Some(agents) = agents::install(&mut report) {
+                agents.run(&mut report);
+            }
+        }
         Command::Bench(options) => bench::run(&mut report, options, install),
         Command::Ci => ci::run(&mut report),
         Command::Clients => {
@@ -221,6 +234,7 @@ mod tests {
             "setup",
             "test",
             "clients",
+            "agents",
             "conformance",
             "monitoring",
             "packaging",

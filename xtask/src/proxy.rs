@@ -17,16 +17,26 @@ pub(crate) struct Proxy {
     pub(crate) url: String,
     /// The same kind of URL, for the emulator behind the proxy.
     pub(crate) emulator: String,
+    /// What it was set to besides.
+    pub(crate) settings: Settings,
     output: Vec<String>,
     running: Running,
     home: PathBuf,
 }
+
+/// Settings by their names.
+pub(crate) type Settings = &'static [(&'static str, &'static str)];
 
 impl Proxy {
     /// Starts `command` as a proxy and waits until it prints its addresses. Accounts and settings of
     /// this machine do not apply: the home is empty, the store is in memory, and the environment
     /// holds nothing but PATH and what cargo needs.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
+        Self::start_with(command, &[])
+    }
+
+    /// [`Proxy::start`], with `settings` in its environment.
+    pub(crate) fn start_with(command: &mut Command, settings: Settings) -> Result<Self, Failure> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let home = target().join("clients").join(format!("home-{}-{number}", std::process::id()));
         make_folder(&home)?;
@@ -43,6 +53,7 @@ impl Proxy {
             .env("HOME", &home)
             .env("PORT", "0")
             .env("KV_URL", "memory:")
+            .envs(settings.iter().copied())
             .stderr(Stdio::piped());
         let mut running = Running::start(command)?;
         let deadline = Instant::now() + START_LIMIT;
@@ -72,7 +83,7 @@ impl Proxy {
             return Err(Failure::new("the proxy printed no addresses"));
         };
         println!("    proxy {url}, emulator {emulator}");
-        Ok(Self { url, emulator, output, running, home })
+        Ok(Self { url, emulator, settings, output, running, home })
     }
 
     /// The last lines that the proxy has printed, to find the reason of a failure in.

@@ -42,7 +42,7 @@ pub(crate) fn from_crates_io(
 /// run, so that nothing but the pinned archives decides what is installed.
 pub(crate) fn npm_ci(node: &Path, folder: &Path, more: &[&str]) -> Result<(), Failure> {
     let lock = folder.join("package-lock.json");
-    let stamp = folder.join("node_modules/.xtask-installed");
+    let stamp = folder.join(NPM_STAMP);
     if is_fresh(&stamp, &lock) {
         return Ok(());
     }
@@ -50,6 +50,12 @@ pub(crate) fn npm_ci(node: &Path, folder: &Path, more: &[&str]) -> Result<(), Fa
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).args(more);
     shown(npm.env("PATH", path_with(&[node])?).current_dir(folder))?;
     remember(&stamp, &lock)
+}
+
+/// Makes the next [`npm_ci`] in `folder` install again.
+pub(crate) fn forget_npm_ci(folder: &Path) {
+    // If there is no stamp, npm will install anyhow.
+    let _ = fs::remove_file(folder.join(NPM_STAMP));
 }
 
 /// Makes a virtual environment `venv` with exactly the packages that `pinned` lists. Its `python`.
@@ -126,8 +132,11 @@ fn major(version: &str) -> Option<u32> {
     version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-/// The version that `@google/gemini-cli` and `@google/genai` require.
-const NODE_MAJOR: u32 = 20;
+/// A copy of the lock file that was installed.
+const NPM_STAMP: &str = "node_modules/.xtask-installed";
+
+/// The version that `openai` and `ai` require.
+const NODE_MAJOR: u32 = 22;
 
 /// Taken from the registry where the machine's own is older.
 const NODE_VERSION: &str = "22.23.3";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use code_assist_core::EarlyHead;
 use code_assist_testkit::client::{ask, post};
-use code_assist_testkit::google::{event, last_event};
+use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply};
 
 use crate::fixture::{ALL, Api, Fixture};
@@ -139,4 +139,17 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
         }
     })
     .await
+}
+
+#[test]
+fn a_stream_is_asked_for_as_events_where_an_array_is_the_default() {
+    let settings = [("UPSTREAMS", "gemini-api"), ("GEMINI_API_KEY", "AIza-key")];
+    for api in ALL {
+        let fixture = Fixture::with(&settings, |request| {
+            let event = r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"Hello"}]},"finishReason":"STOP"}]}"#;
+            request.line.ends_with(":streamGenerateContent?alt=sse").then(|| sse(&[event]))
+        });
+        let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", r#","stream":true"#));
+        assert!(answer.text().contains("Hello"), "{api:?}: {}", answer.text());
+    }
 }

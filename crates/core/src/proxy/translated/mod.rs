@@ -65,7 +65,12 @@ impl Proxy {
         let body = self.intake(parts, body, context).await?;
         let (requested, is_stream) = head(&body, context.dialect)?;
         let model = self.requested_model(&requested)?;
-        let gemini = gemini_parts(parts);
+        let is_stream = is_stream && !call.counts();
+        let mut gemini = gemini_parts(parts);
+        if is_stream {
+            // Without it the Gemini API streams an array.
+            gemini.uri = Uri::from_static("/?alt=sse");
+        }
         let target = ModelTarget { parts: &gemini, model: &model, form: PathForm::USUAL };
         let source = Box::new(SourceRequest {
             call,
@@ -74,7 +79,6 @@ impl Proxy {
             translation: None,
             without_signatures: false,
         });
-        let is_stream = is_stream && !call.counts();
         let model_call = match (is_stream, call.counts()) {
             (true, _) => ModelCall::Stream,
             (false, true) => ModelCall::Whole(WholeCall::CountTokens),

@@ -177,13 +177,17 @@ impl Walk {
         }) else {
             return false;
         };
-        let renamed = pointer.strip_prefix(DEFINITIONS).map(|rest| format!("#/$defs/{rest}"));
-        if !self.exists(&pointer) {
+        // LiteLLM drops the `#` when it makes an Anthropic tool of a response's schema.
+        let bare = pointer.strip_prefix('/').map(|rest| format!("#/{rest}"));
+        let bare = bare.filter(|pointer| self.exists(pointer));
+        let whole = bare.as_deref().unwrap_or(&pointer);
+        if !self.exists(whole) {
             schema.0.remove(at);
             return true;
         }
+        let renamed = whole.strip_prefix(DEFINITIONS).map(|rest| format!("#/$defs/{rest}"));
         let mut is_changed = false;
-        if let (Some(renamed), Some(member)) = (renamed, schema.0.get_mut(at)) {
+        if let (Some(renamed), Some(member)) = (renamed.or(bare), schema.0.get_mut(at)) {
             member.value = Value::New(serde_json::Value::String(renamed).to_string());
             is_changed = true;
         }

@@ -77,6 +77,23 @@ fn definitions_are_renamed_at_the_root_only() {
 }
 
 #[test]
+fn a_pointer_without_its_number_sign_gets_it() {
+    for (json, expected) in [
+        (
+            r##"{"items":{"$ref":"/$defs/A"},"$defs":{"A":{}}}"##,
+            r##"{"items":{"$ref":"#/$defs/A"},"$defs":{"A":{}}}"##,
+        ),
+        (
+            r##"{"items":{"$ref":"/definitions/A"},"definitions":{"A":{}}}"##,
+            r##"{"items":{"$ref":"#/$defs/A"},"$defs":{"A":{}}}"##,
+        ),
+        (r##"{"items":{"$ref":"/$defs/Gone"},"$defs":{}}"##, r#"{"items":{},"$defs":{}}"#),
+    ] {
+        assert_eq!(answer(json), expected, "{json}");
+    }
+}
+
+#[test]
 fn a_reference_to_nothing_is_removed() {
     for (json, expected) in [
         (r##"{"items":{"$ref":"#/definitions/Gone"}}"##, r#"{"items":{}}"#),
