@@ -126,6 +126,7 @@ impl StreamEncoder {
     }
 
     /// How many bytes are kept for what is written later.
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         match self {
             Self::Gemini(_) => 0,

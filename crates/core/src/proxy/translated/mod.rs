@@ -14,6 +14,7 @@ use http_body::Body;
 
 use super::Proxy;
 use super::choose::UPSTREAM;
+use super::model_call::Incoming;
 use super::prepare::{ModelRequest, ModelTarget, PreparedRequest, model_at};
 use super::respond::{self, Answer, JSON};
 use super::source::SourceRequest;
@@ -97,10 +98,12 @@ impl Proxy {
                 {
                     self.announce_stream(parts, self.answer_form(source, context), context);
                 }
-                self.answer_stream(choice, &mut request, context, Framing::Sse).await
+                let incoming = Incoming::<B>::Read(choice, &mut request);
+                self.stream(incoming, context, Framing::Sse).await
             }
             ModelCall::Whole(call) => {
-                let answer = self.answer_whole(choice, &mut request, context, call).await?;
+                let incoming = Incoming::<B>::Read(choice, &mut request);
+                let answer = self.whole(incoming, context, call).await?;
                 self.translate_answer(answer, &request, context).await
             }
         }
