@@ -22,12 +22,13 @@ pub fn unsupported(path: impl Into<String>, message: impl Into<String>) -> Error
     Refusal::error(RefusalCode::UnsupportedValue, path, message)
 }
 
-/// A body as a text.
-pub fn utf8(body: &[u8]) -> Result<&str, Error> {
-    std::str::from_utf8(body).map_err(|error| {
+/// Reads the body of a request.
+pub fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    let text = std::str::from_utf8(body).map_err(|error| {
         let detail = format!("invalid UTF-8 at byte {}", error.valid_up_to());
         Error::MalformedJson { detail }
-    })
+    })?;
+    serde_json::from_str(text).map_err(|error| unreadable(text, "", &error))
 }
 
 /// Reads a value that is a field of its own. `path` is the value's.

@@ -214,7 +214,7 @@ impl MessagesWriter {
             self.push_call(call, signature, out);
         } else if let Some(text) = part.written_text() {
             if part.thought == Some(true) {
-                if self.plan.thinking && self.plan.plan.shows_thoughts {
+                if self.plan.thinking && self.plan.shows_thoughts {
                     self.blocks.thinking(out, |out| push_written(text.escaped(), out));
                 }
                 return;

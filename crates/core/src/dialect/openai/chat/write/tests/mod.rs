@@ -30,7 +30,6 @@ fn plan() -> ChatPlan {
             ]),
             one_call: false,
             provider: ProviderKind::CodeAssist,
-            shows_thoughts: true,
         },
         include_usage: false,
         thought_tag: None,
