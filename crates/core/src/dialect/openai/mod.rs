@@ -1,5 +1,6 @@
 //! The dialect of clients that speak OpenAI's API.
 
+mod call_input;
 pub mod chat;
 pub mod completions;
 pub mod content;

@@ -5,6 +5,7 @@ mod parts;
 
 use serde_json::value::RawValue;
 
+use super::call_input::CallInput;
 use super::chat::ChatPlan;
 use crate::dialect::translate::answer::{AnswerPlan, Birth};
 use crate::dialect::translate::citations::{Citation, Positions, Sources};
@@ -16,7 +17,7 @@ use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
 use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
-use parts::{CustomInput, FENCE_END, begins_with_call, code};
+use parts::{FENCE_END, begins_with_call, code};
 
 /// A piece of a choice.
 #[derive(Debug)]
@@ -68,19 +69,8 @@ pub(super) struct GivenCall<'a> {
     pub(super) name: &'a str,
     pub(super) input: CallInput<'a>,
     pub(super) signature: Option<&'a str>,
-}
-
-/// What a call gives to its tool.
-#[derive(Debug)]
-pub(super) enum CallInput<'a> {
-    /// The arguments of a function: JSON.
-    Function(&'a str),
-    /// The arguments of a legacy function, whose call has no id: JSON.
-    LegacyFunction(&'a str),
-    /// The text for a custom tool: the inside of a JSON string.
-    Custom(&'a str),
-    /// Arguments for a custom tool that are no text: JSON.
-    CustomJson(&'a str),
+    /// The client knows functions only, whose calls have no id.
+    pub(super) is_legacy: bool,
 }
 
 /// Takes the pieces of choices.
@@ -336,20 +326,14 @@ impl Deltas {
         let id = self.call_ids.next(call.id.as_deref(), &mut self.ids, "call_");
         let upstream_name = call.name.as_deref().unwrap_or_default();
         let tool = self.plan.names.of(upstream_name);
-        let args = call.args.map_or("{}", RawValue::get);
-        let input = match tool {
-            _ if self.has_legacy_calls => CallInput::LegacyFunction(args),
-            Some(tool) if tool.takes_text => match serde_json::from_str::<CustomInput<'_>>(args) {
-                Ok(custom) if custom.input.is_string() => CallInput::Custom(custom.input.escaped()),
-                _ => CallInput::CustomJson(args),
-            },
-            _ => CallInput::Function(args),
-        };
+        let is_legacy = self.has_legacy_calls;
+        let input = CallInput::new(call.args, tool.filter(|_| !is_legacy));
         if let Some(signature) = signature {
             self.signatures.remember(&id, signature);
         }
         let name = tool.map_or(upstream_name, |tool| &tool.client.name);
-        let given = GivenCall { index: choice.calls, id: &id, name, input, signature };
+        let index = choice.calls;
+        let given = GivenCall { index, id: &id, name, input, signature, is_legacy };
         sink.delta(choice.index, Delta::Call(given));
         choice.calls += 1;
     }

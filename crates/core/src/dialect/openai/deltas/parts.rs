@@ -1,16 +1,7 @@
 //! What kinds of parts become which pieces.
 
-use serde::Deserialize;
-
 use crate::dialect::translate::part::{Candidate, Part};
 use crate::dialect::translate::text::JsonText;
-
-/// The arguments of a call of a custom tool.
-#[derive(Deserialize)]
-pub(super) struct CustomInput<'a> {
-    #[serde(borrow)]
-    pub(super) input: JsonText<'a>,
-}
 
 /// True if the first thing that the client gets of a candidate is a call.
 pub(super) fn begins_with_call(candidate: &Candidate<'_>) -> bool {

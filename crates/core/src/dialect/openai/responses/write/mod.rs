@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::ResponsesPlan;
 use crate::dialect::Dialect;
+use crate::dialect::openai::call_input::CallInput;
 use crate::dialect::openai::error::push_object;
 use crate::dialect::openai::logprobs::push_tokens;
 use crate::dialect::translate::answer::Birth;
@@ -26,7 +27,7 @@ use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
 use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
-use calls::{CallInput, NewCall};
+use calls::NewCall;
 use items::{ItemStatus, Items, OpenKind};
 use object::{Head, Outcome};
 
@@ -282,11 +283,7 @@ impl ResponsesWriter {
         let upstream = call.name.as_deref().unwrap_or_default();
         let named = self.plan.plan.names.of(upstream);
         let undeclared = ClientToolName { namespace: None, name: upstream.into() };
-        let args = call.args.map_or("{}", |args| args.get());
-        let input = match named {
-            Some(tool) if tool.takes_text => calls::text_input(args),
-            _ => CallInput::Arguments(args),
-        };
+        let input = CallInput::new(call.args, named);
         let name = named.map_or(&undeclared, |tool| &tool.client);
         self.items.call(&NewCall { call_id: &call_id, name, input }, out);
     }
