@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { MODEL, Recorder, says, script, upstream } from './emulated.mjs';
+import { MODEL, Recorder, TOO_LONG, fails, says, script, upstream } from './emulated.mjs';
 import { textOf } from './history.mjs';
 import { aider, bounded, checked, folder } from './run.mjs';
 
@@ -38,12 +38,20 @@ for (const [provider, path] of Object.entries(paths)) {
       });
     }));
 
-  test(`a forbidden request is shown (${provider})`, bounded, async () => {
-    await script({ status: 403, times: 0 });
+  test(`a prompt that is too long is understood (${provider})`, bounded, async () => {
+    await script(...fails(TOO_LONG));
     const ran = await aider(recorder.url, 'Say pomegranate.', { provider });
     checked(ran, recorder, () => {
-      assert.deepEqual(recorder.to(path).map(({ status }) => status), [403]);
-      assert.match(ran.stdout + ran.stderr, /permission/i);
+      assert.deepEqual(recorder.to(path).map(({ status }) => status), [400]);
+      assert.match(ran.stdout, /has hit a token limit/);
+    });
+  });
+
+  test(`a wrong key is shown (${provider})`, bounded, async () => {
+    const ran = await aider(recorder.url, 'Say pomegranate.', { provider, key: 'wrong' });
+    checked(ran, recorder, () => {
+      assert.deepEqual(recorder.to(path).map(({ status }) => status), [401]);
+      assert.match(ran.stdout, /not\s+one\s+of\s+this\s+proxy's\s+keys/);
     });
   });
 }

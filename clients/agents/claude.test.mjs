@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ON_STREAMS, Recorder, event, says, script, upstream } from './emulated.mjs';
+import { ON_STREAMS, Recorder, TOO_LONG, event, fails, says, script, upstream } from './emulated.mjs';
 import { declared, textOf } from './history.mjs';
 import { bounded, checked, claude } from './run.mjs';
 
@@ -62,12 +62,11 @@ test('a stream, piece by piece', bounded, async () => {
 const refusals = [
   ['a quota of the day that is used up', 'gemini-2.5-pro', { error: 'quota_per_day' }, 429],
   ['a forbidden request', 'gemini-2.5-flash', { status: 403 }, 403],
-  ['a request that is refused', 'gemini-2.5-flash', { status: 400 }, 400],
 ];
 
 for (const [what, model, fault, status] of refusals) {
   test(`${what} ends it after one request`, bounded, async () => {
-    await script({ ...fault, times: 0 });
+    await script(...fails(fault));
     const ran = await claude(recorder.url, 'Say pomegranate.', { model });
     const requests = await upstream();
     checked(ran, recorder, () => {
@@ -90,6 +89,28 @@ test('a wrong key ends it after one request, and none upstream', bounded, async 
   });
 });
 
+test('a request that is refused is never repeated as it was', bounded, async () => {
+  await script(...fails({ status: 400 }));
+  const ran = await claude(recorder.url, 'Say pomegranate.', { model: 'gemini-2.5-flash' });
+  const requests = await upstream();
+  checked(ran, recorder, () => {
+    assert.notEqual(ran.code, 0);
+    assert.match(ran.stdout, /Request contains an invalid argument\./);
+    // It looks for what the server does not know, and leaves out one beta after the other.
+    const asked = messages().map(({ headers, body }) => `${headers['anthropic-beta']} ${body}`);
+    assert.equal(new Set(asked).size, asked.length);
+    assert.ok(asked.length <= 6);
+    assert.equal(requests.length, asked.length);
+  });
+});
+
+test('a request that is refused ends it after one request without betas', bounded, async () => {
+  await script(...fails({ status: 400 }));
+  const env = { CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS: '1' };
+  const ran = await claude(recorder.url, 'Say pomegranate.', { model: 'gemini-2.5-flash', env });
+  checked(ran, recorder, () => assert.deepEqual(statuses(), [400]));
+});
+
 test('an unknown model is asked for once more without a stream, and never upstream', bounded, async () => {
   const ran = await claude(recorder.url, 'Say pomegranate.', { model: 'gpt-4o' });
   const requests = await upstream();
@@ -101,10 +122,7 @@ test('an unknown model is asked for once more without a stream, and never upstre
 });
 
 test('a prompt that is too long is understood', bounded, async () => {
-  const message =
-    'The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).';
-  const body = JSON.stringify([{ error: { code: 400, message, status: 'INVALID_ARGUMENT' } }]);
-  await script({ status: 400, body, times: 0 });
+  await script(...fails(TOO_LONG));
   const ran = await claude(recorder.url, 'Say pomegranate.', { model: 'gemini-2.5-flash' });
   checked(ran, recorder, () => {
     assert.match(ran.stdout, /prompt is too long/i);

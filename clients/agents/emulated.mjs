@@ -57,6 +57,25 @@ export function calls(list, more = {}) {
   return { ...ON_STREAMS, events: [event(parts, 'STOP')], ...more };
 }
 
+/** Rules that answer each request for an answer with `fault`. */
+export const fails = (fault) =>
+  ['streamGenerateContent', 'generateContent'].map((rpc) => ({ match: { rpc }, times: 0, ...fault }));
+
+/** What Google says to a prompt that is too long. */
+export const TOO_LONG = {
+  status: 400,
+  body: JSON.stringify([
+    {
+      error: {
+        code: 400,
+        message:
+          'The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).',
+        status: 'INVALID_ARGUMENT',
+      },
+    },
+  ]),
+};
+
 export const ON_STREAMS = { match: { rpc: 'streamGenerateContent' } };
 
 /** A signature as Gemini makes them: base64, with what has another meaning in URLs. */

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { MODEL, Recorder, calls, says, script, signature, upstream } from './emulated.mjs';
+import { MODEL, Recorder, calls, fails, says, script, signature, upstream } from './emulated.mjs';
 import { callsOf, declared, resultsOf } from './history.mjs';
 import { bounded, checked, folder, opencode } from './run.mjs';
 
@@ -58,7 +58,7 @@ for (const [npm, path] of Object.entries(paths)) {
     }));
 
   test(`a forbidden request is not repeated (${npm})`, bounded, async () => {
-    await script(TITLE, { status: 403, times: 0 });
+    await script(TITLE, ...fails({ status: 403 }));
     const ran = await opencode(recorder.url, 'Say pomegranate.', { npm });
     const requests = await tasks();
     checked(ran, recorder, () => {

@@ -23,7 +23,7 @@ const OFFLINE = {
 };
 
 /** Claude Code. Without `model` it asks for its own default. */
-export const claude = (url, prompt, { model, key = KEY, words = [], ...more } = {}) =>
+export const claude = (url, prompt, { model, key = KEY, words = [], env, ...more } = {}) =>
   run('claude', ['-p', prompt, '--allowedTools', 'Bash,Read', ...words], {
     ...more,
     env: {
@@ -33,6 +33,7 @@ export const claude = (url, prompt, { model, key = KEY, words = [], ...more } = 
       DISABLE_AUTOUPDATER: '1',
       DISABLE_ERROR_REPORTING: '1',
       DISABLE_TELEMETRY: '1',
+      ...env,
     },
   });
 
@@ -80,7 +81,7 @@ export const opencode = (url, prompt, { npm, model = MODEL, ...more }) =>
   });
 
 /** aider, with a model of LiteLLM's: `openai/…` or `anthropic/…`. */
-export const aider = (url, prompt, { provider, model = MODEL, words = [], ...more }) =>
+export const aider = (url, prompt, { provider, model = MODEL, key = KEY, words = [], ...more }) =>
   run(
     'aider',
     [
@@ -93,9 +94,9 @@ export const aider = (url, prompt, { provider, model = MODEL, words = [], ...mor
       env: {
         ...OFFLINE,
         OPENAI_API_BASE: `${url}/v1`,
-        OPENAI_API_KEY: KEY,
+        OPENAI_API_KEY: key,
         ANTHROPIC_BASE_URL: url,
-        ANTHROPIC_API_KEY: KEY,
+        ANTHROPIC_API_KEY: key,
         LITELLM_LOCAL_MODEL_COST_MAP: 'True',
       },
     },

@@ -1,4 +1,4 @@
-// A task of two steps with tools that really run, through both builds: two calls side by side make files,
+// A task of two steps with tools that really run: two calls side by side make files,
 // and the next call reads one. The emulator's own answer then repeats what it was given.
 
 import assert from 'node:assert/strict';

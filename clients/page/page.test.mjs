@@ -68,6 +68,28 @@ test('every upstream has a row where several are in use', bounded, async () => {
   await page.close();
 });
 
+test('requests are shown by dialect as soon as one was translated', bounded, async () => {
+  const page = await open(SEVERAL_URL);
+  await page.waitForSelector('#board:not([hidden])');
+  assert.ok(await page.isHidden('#dialects-panel'));
+  const body = JSON.stringify({ model: 'gemini-2.5-flash', messages: [{ role: 'user', content: 'Hello' }] });
+  const headers = { 'content-type': 'application/json' };
+  const answer = await fetch(`${SEVERAL_URL}/v1/chat/completions`, { method: 'POST', headers, body });
+  assert.equal(answer.status, 200, await answer.text());
+  await page.waitForSelector('#dialects-panel:not([hidden])');
+  const rows = await page.locator('#dialects tbody tr').allTextContents();
+  assert.equal(rows.length, 3, rows.join());
+  for (const row of [/^Gemini[1-9]\d*$/, /^OpenAI1$/, /^Anthropic0$/]) {
+    assert.equal(rows.filter((text) => row.test(text)).length, 1, rows.join());
+  }
+  await page.setViewportSize({ width: 390, height: 844 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 390, `${wide} px wide`);
+  await shot(page, 'dialects', 1280, 900);
+  assert.deepEqual(page.troubles, []);
+  await page.close();
+});
+
 test('numbers move under load, without an error in the console', bounded, async () => {
   const page = await open(PROXY_URL);
   await page.waitForSelector('#board:not([hidden])');

@@ -54,17 +54,18 @@ impl Agents {
         let mut native = Command::new(binary);
         native.args(["serve", &emulated]);
         let mut worker = clients::emulated_worker(&self.node, UPSTREAM);
+        let mut of_both = Vec::new();
         let mut of_native = Vec::new();
         if self.has_native {
-            of_native.extend(["agents/tasks.test.mjs", "agents/claude.test.mjs"]);
-            of_native.extend(["agents/codex.test.mjs", "agents/opencode.test.mjs"]);
+            of_both =
+                vec!["agents/tasks.test.mjs", "agents/claude.test.mjs", "agents/codex.test.mjs"];
+            of_native = [&of_both[..], &["agents/opencode.test.mjs"]].concat();
         }
         if self.has_aider {
             of_native.push("agents/aider.test.mjs");
         }
-        let of_worker: &[&str] = if self.has_native { &["agents/tasks.test.mjs"] } else { &[] };
         self.suites(report, "agents, native", &mut native, &of_native);
-        self.suites(report, "agents, Worker", &mut worker, of_worker);
+        self.suites(report, "agents, Worker", &mut worker, &of_both);
     }
 
     fn suites(&self, report: &mut Report, build: &str, command: &mut Command, files: &[&str]) {

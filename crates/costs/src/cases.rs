@@ -31,6 +31,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::dialect_texts;
+use crate::dialects;
 use crate::null_platform::{NullPlatform, Pieces, START};
 use crate::texts;
 use crate::{JsonLine, JsonMembers};
@@ -44,7 +46,7 @@ pub(crate) struct Case {
 
 /// A hot path with its input, to be run again and again: what makes the input of one round is not
 /// what is counted.
-pub(crate) struct Rounds(Box<dyn FnMut() -> Box<dyn FnOnce()>>);
+pub(crate) struct Rounds(pub(crate) Box<dyn FnMut() -> Box<dyn FnOnce()>>);
 
 /// How large a value is that lives as long as a request.
 pub(crate) struct Size {
@@ -67,7 +69,7 @@ impl Rounds {
     }
 
     /// The same work each time on something shared.
-    fn on<T: 'static>(shared: T, work: fn(&T)) -> Self {
+    pub(crate) fn on<T: 'static>(shared: T, work: fn(&T)) -> Self {
         let shared = Arc::new(shared);
         Self::again(move || work(&shared))
     }
@@ -99,6 +101,52 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "streamed", what: "a whole streamed request, 20 events", set_up: streamed },
     Case { name: "streamed_log", what: "the same with its log line", set_up: streamed_log },
     Case { name: "refused", what: "a path that does not exist", set_up: refused },
+    Case { name: "chat_1k", what: "a chat request of 1 KiB translated", set_up: dialects::chat },
+    Case {
+        name: "responses_39k",
+        what: "a first request of Codex translated, 39 kB",
+        set_up: dialects::responses,
+    },
+    Case {
+        name: "messages_48k",
+        what: "a first request of Claude Code translated, 48 kB",
+        set_up: dialects::messages,
+    },
+    Case { name: "chat_text", what: "one event with text for a chat", set_up: dialects::chat_text },
+    Case {
+        name: "responses_text",
+        what: "the same for Responses",
+        set_up: dialects::responses_text,
+    },
+    Case { name: "messages_text", what: "the same for Messages", set_up: dialects::messages_text },
+    Case {
+        name: "chat_call",
+        what: "one event with a call for a chat",
+        set_up: dialects::chat_call,
+    },
+    Case {
+        name: "responses_call",
+        what: "the same for Responses",
+        set_up: dialects::responses_call,
+    },
+    Case { name: "messages_call", what: "the same for Messages", set_up: dialects::messages_call },
+    Case { name: "chat_whole", what: "a whole answer for a chat", set_up: dialects::chat_whole },
+    Case {
+        name: "responses_whole",
+        what: "the same for Responses",
+        set_up: dialects::responses_whole,
+    },
+    Case {
+        name: "messages_whole",
+        what: "the same for Messages",
+        set_up: dialects::messages_whole,
+    },
+    Case { name: "unary_chat", what: "a whole chat request, 1 KiB, no log", set_up: unary_chat },
+    Case {
+        name: "streamed_messages",
+        what: "a whole request of Claude Code, 48 kB, 20 events",
+        set_up: streamed_messages,
+    },
 ];
 
 /// Sizes, with the smallest platform there can be: the shell's own types come on top.
@@ -325,6 +373,15 @@ fn asking_with(
         let subject = subject.clone();
         Box::new(move || subject.ask(request, status))
     }))
+}
+
+fn unary_chat() -> Rounds {
+    asking("/v1/chat/completions", dialect_texts::chat(), unary_answer)
+}
+
+fn streamed_messages() -> Rounds {
+    let body = dialect_texts::claude_code("gemini-2.5-flash");
+    asking("/v1/messages?beta=true", body, || answer("text/event-stream", texts::stream(20, true)))
 }
 
 fn future_size() -> usize {

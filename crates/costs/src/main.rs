@@ -11,6 +11,8 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
 
 mod cases;
+mod dialect_texts;
+mod dialects;
 #[path = "../../server/src/telemetry/line.rs"]
 mod line;
 mod null_platform;

@@ -58,7 +58,7 @@ pub(crate) fn stream(events: usize, with_id: bool) -> Vec<Bytes> {
 }
 
 /// About 850 bytes, with escapes as prose has them.
-const SENTENCES: &str = concat!(
+pub(crate) const SENTENCES: &str = concat!(
     r#"Write a function that takes \"a list of numbers\" and returns their sum.\n\n"#,
     "It should be short and easy to read, it should work for an empty list, and it should have a ",
     "test for each of the cases that a person who reads it for the first time might wonder about. ",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::settings::{
-    AccountSettings, CodeAssistSettings, CredentialsJson, FailoverReason, GoogleCredentials,
-    Settings, UpstreamSettings, VertexAuth, VertexSettings,
+    AccountSettings, CodeAssistSettings, CredentialsJson, Dialects, FailoverReason,
+    GoogleCredentials, Settings, UpstreamSettings, VertexAuth, VertexSettings,
 };
 use code_assist_core::{CredentialFile, Platform, credential_problem, google_credential_problem};
 use secrecy::ExposeSecret;
@@ -30,10 +30,6 @@ pub(crate) async fn introduction(
     emulator: Option<&Emulator>,
 ) -> String {
     let mut out = String::new();
-    let key = match settings.api_keys.is_empty() {
-        true => String::new(),
-        false => " -H \"x-goog-api-key: $YOUR_PROXY_KEY\"".to_owned(),
-    };
     let _ = writeln!(out, "code-assist-proxy {}", env!("CARGO_PKG_VERSION"));
     let address = addresses.main;
     let _ = writeln!(out, "  listening on http://{address}");
@@ -44,13 +40,16 @@ pub(crate) async fn introduction(
         let _ = writeln!(out, "  emulator on {} (nothing goes to Google)", emulator.url());
     }
     write_upstreams(&mut out, settings, platform, emulator.is_some()).await;
+    let Dialects { gemini, openai, anthropic } = settings.dialects;
+    let served = [(gemini, "gemini"), (openai, "openai"), (anthropic, "anthropic")];
+    if served.iter().any(|(is_on, _)| !is_on) {
+        let names: Vec<&str> =
+            served.iter().filter_map(|(is_on, name)| is_on.then_some(*name)).collect();
+        let _ = writeln!(out, "  dialects     {} only (DIALECTS)", names.join(", "));
+    }
     let _ = writeln!(out, "  access       {}", access(settings));
     let _ = writeln!(out, "  store        {}", platform.store().describe());
-    let _ = writeln!(
-        out,
-        "  try          curl -s http://{address}/v1beta/models/gemini-2.5-flash:generateContent \
-         -H 'content-type: application/json'{key} -d '{{\"contents\":[{{\"parts\":[{{\"text\":\"Hello\"}}]}}]}}'"
-    );
+    let _ = writeln!(out, "  try          {}", example(settings, address));
     let is_code_assist =
         |upstream: &UpstreamSettings| matches!(upstream.account, AccountSettings::CodeAssist(_));
     if emulator.is_none()
@@ -60,6 +59,29 @@ pub(crate) async fn introduction(
         let _ = writeln!(out, "\n{TERMS}");
     }
     out
+}
+
+/// A command that sends a request in a dialect that is served.
+fn example(settings: &Settings, address: SocketAddr) -> String {
+    let (path, body) = match settings.dialects {
+        Dialects { gemini: true, .. } => (
+            "/v1beta/models/gemini-2.5-flash:generateContent",
+            r#"{"contents":[{"parts":[{"text":"Hello"}]}]}"#,
+        ),
+        Dialects { openai: true, .. } => (
+            "/v1/chat/completions",
+            r#"{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"Hello"}]}"#,
+        ),
+        Dialects { .. } => (
+            "/v1/messages",
+            r#"{"model":"gemini-2.5-flash","max_tokens":1000,"messages":[{"role":"user","content":"Hello"}]}"#,
+        ),
+    };
+    let key = match settings.api_keys.is_empty() {
+        true => "",
+        false => " -H \"x-goog-api-key: $YOUR_PROXY_KEY\"",
+    };
+    format!("curl -s http://{address}{path} -H 'content-type: application/json'{key} -d '{body}'")
 }
 
 async fn write_upstreams(

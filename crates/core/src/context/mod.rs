@@ -240,6 +240,11 @@ impl<P: Platform> RequestContext<P> {
         self.deadline.map(|deadline| deadline.left(now))
     }
 
+    /// Counts the parts of an answer that the client's dialect has no form for.
+    pub(crate) fn note_unknown_parts(&self, parts: usize) {
+        self.metrics.dialects.unknown_parts(parts);
+    }
+
     /// Records, once, whether a client's request found its access token at hand.
     pub(crate) fn note_token(&mut self, at_hand: bool) {
         if self.counted && self.token_at_hand.is_none() {

@@ -115,6 +115,14 @@ impl StreamEncoder {
         }
     }
 
+    /// How many parts of the answer the dialect has no form for.
+    pub(crate) fn unknown_parts(&self) -> usize {
+        match self {
+            Self::Gemini(_) => 0,
+            Self::Translated(encoder) => encoder.unknown_parts(),
+        }
+    }
+
     /// How many bytes are kept for what is written later.
     pub(crate) fn held(&self) -> usize {
         match self {

@@ -117,12 +117,15 @@ impl AnswerForm {
         TranslatedEncoder::new(self).error(error)
     }
 
-    /// Translates a whole answer.
-    pub(crate) fn whole(self, text: &[u8]) -> Result<Bytes, Error> {
+    /// Translates a whole answer. The number is that of its unknown parts.
+    pub(crate) fn whole(self, text: &[u8]) -> Result<(Bytes, usize), Error> {
         match self.plan {
-            WriterPlan::CountTokens => Ok(write_count(total_tokens(text)?)),
-            WriterPlan::InputTokens => Ok(write_tokens(total_tokens(text)?)),
-            _ => Writer::new(&self).whole(&read(text)?),
+            WriterPlan::CountTokens => Ok((write_count(total_tokens(text)?), 0)),
+            WriterPlan::InputTokens => Ok((write_tokens(total_tokens(text)?), 0)),
+            _ => {
+                let event = read(text)?;
+                Ok((Writer::new(&self).whole(&event)?, event.unknown_parts()))
+            }
         }
     }
 }
@@ -135,11 +138,17 @@ pub(crate) struct TranslatedEncoder {
     event: BytesMut,
     /// What the client gets. Its memory is used again once it has been sent.
     out: BytesMut,
+    unknown_parts: usize,
 }
 
 impl TranslatedEncoder {
     pub(super) fn new(form: &AnswerForm) -> Self {
-        Self { writer: Writer::new(form), event: BytesMut::new(), out: BytesMut::new() }
+        Self {
+            writer: Writer::new(form),
+            event: BytesMut::new(),
+            out: BytesMut::new(),
+            unknown_parts: 0,
+        }
     }
 
     pub(super) fn event(&mut self, event: impl GeminiEvent) -> Result<Bytes, Error> {
@@ -149,7 +158,10 @@ impl TranslatedEncoder {
         if self.out.capacity() < BUFFER {
             self.out.reserve(BUFFER);
         }
-        let written = read(&self.event).and_then(|event| self.writer.event(&event, &mut self.out));
+        let written = read(&self.event).and_then(|event| {
+            self.unknown_parts += event.unknown_parts();
+            self.writer.event(&event, &mut self.out)
+        });
         if let Err(error) = written {
             self.out.clear();
             return Err(error);
@@ -177,6 +189,10 @@ impl TranslatedEncoder {
 
     pub(super) fn held(&self) -> usize {
         self.writer.held()
+    }
+
+    pub(super) fn unknown_parts(&self) -> usize {
+        self.unknown_parts
     }
 }
 

@@ -29,9 +29,9 @@ impl DialectCounts {
     }
 
     /// Counts parts of an answer that the client's dialect has no form for.
-    pub(crate) fn unknown_parts(&self, parts: u32) {
+    pub(crate) fn unknown_parts(&self, parts: usize) {
         if parts > 0 {
-            self.unknown_parts.fetch_add(parts.into(), Relaxed);
+            self.unknown_parts.fetch_add(parts as u64, Relaxed);
         }
     }
 

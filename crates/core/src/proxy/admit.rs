@@ -22,7 +22,11 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<Route, Error> {
         let route = match route {
-            Err(error) if !self.upstreams.is_code_assist_alone() => self.with_copies(error, parts),
+            Err(error)
+                if self.settings.dialects.gemini && !self.upstreams.is_code_assist_alone() =>
+            {
+                self.with_copies(error, parts)
+            }
             route => route,
         };
         let needs = match &route {

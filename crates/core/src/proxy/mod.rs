@@ -258,7 +258,9 @@ impl Proxy {
         };
         let is_gemini_api =
             |upstream: &Upstream| upstream.calls.provider.kind() == ProviderKind::GeminiApi;
-        is_on && !(route.is_in_gemini_api() && self.upstreams.iter().any(is_gemini_api))
+        let is_copied =
+            dialects.gemini && route.is_in_gemini_api() && self.upstreams.iter().any(is_gemini_api);
+        is_on && !is_copied
     }
 
     /// The life of a request.

@@ -38,6 +38,31 @@ pub(super) fn body(settings: &Settings, port: ServedPort) -> String {
 }
 
 fn offered(settings: &Settings) -> Vec<&'static str> {
+    let mut paths = Vec::new();
+    if settings.dialects.gemini {
+        paths.extend(of_gemini(settings));
+    }
+    if settings.dialects.openai {
+        paths.extend([
+            "POST /v1/chat/completions",
+            "POST /v1/responses",
+            "POST /v1/responses/input_tokens",
+            "POST /v1/completions",
+        ]);
+        if has(settings, is_gemini_api) || has(settings, is_vertex_project) {
+            paths.push("POST /v1/embeddings");
+        }
+    }
+    if settings.dialects.anthropic {
+        paths.extend(["POST /v1/messages", "POST /v1/messages/count_tokens"]);
+    }
+    if settings.dialects.openai || settings.dialects.anthropic {
+        paths.extend(["GET /v1/models", "GET /v1/models/{model}"]);
+    }
+    paths
+}
+
+fn of_gemini(settings: &Settings) -> Vec<&'static str> {
     let mut paths = vec![
         "POST /v1beta/models/{model}:generateContent",
         "POST /v1beta/models/{model}:streamGenerateContent",
@@ -46,13 +71,10 @@ fn offered(settings: &Settings) -> Vec<&'static str> {
         "GET /v1beta/models/{model}",
         "POST /v1beta1/projects/{project}/locations/{location}/publishers/google/models/{model}:{method}",
     ];
-    let any = |is: fn(&AccountSettings) -> bool| {
-        settings.upstreams.iter().any(|upstream| is(&upstream.account))
-    };
-    if any(|account| matches!(account, AccountSettings::GeminiApi(_))) {
+    if has(settings, is_gemini_api) {
         paths.extend(["* /v1beta/{path}", "* /upload/v1beta/{path}", "GET /ws/{service}"]);
     }
-    if any(is_vertex_project) {
+    if has(settings, is_vertex_project) {
         paths.extend([
             "POST /v1beta/models/{model}:embedContent",
             "POST /v1beta/models/{model}:predict",
@@ -60,11 +82,20 @@ fn offered(settings: &Settings) -> Vec<&'static str> {
             "* /v1beta/cachedContents",
         ]);
     }
-    let is_code_assist = any(|account| matches!(account, AccountSettings::CodeAssist(_)));
+    let is_code_assist = has(settings, |account| matches!(account, AccountSettings::CodeAssist(_)));
     if is_code_assist && settings.code_assist_protocol != AllowedProtocol::Off {
         paths.push("POST /v1internal:{method}");
     }
     paths
+}
+
+/// Whether an upstream in use is of a kind.
+fn has(settings: &Settings, is: fn(&AccountSettings) -> bool) -> bool {
+    settings.upstreams.iter().any(|upstream| is(&upstream.account))
+}
+
+fn is_gemini_api(account: &AccountSettings) -> bool {
+    matches!(account, AccountSettings::GeminiApi(_))
 }
 
 /// Express mode has no more than every provider has.

@@ -37,6 +37,37 @@ fn the_banner_contains_address_credentials_and_store() {
 }
 
 #[test]
+fn a_dialect_that_is_off_is_named_and_the_example_is_in_one_that_is_served() {
+    let google = GoogleEmulator::start();
+    let all = ProxyBuilder::for_emulator(&google).start();
+    assert!(!all.stdout().contains("  dialects "), "{}", all.stdout());
+    for (dialects, named, path) in [
+        ("openai,anthropic", "openai, anthropic", "/v1/chat/completions"),
+        ("anthropic", "anthropic", "/v1/messages"),
+        ("gemini", "gemini", "/v1beta/models/gemini-2.5-flash:generateContent"),
+    ] {
+        let proxy = ProxyBuilder::for_emulator(&google).env("DIALECTS", dialects).start();
+        let output = proxy.stdout();
+        assert!(output.contains(&format!("  dialects     {named} only (DIALECTS)\n")), "{output}");
+        let line = output.lines().find_map(|line| line.trim().strip_prefix("try ")).unwrap();
+        let (_, rest) = line.split_once(&format!("{}{path} ", proxy.address())).expect(line);
+        let (_, body) = rest.split_once("-d '").expect(rest);
+        let answer = proxy.post(path, body.trim_end_matches('\''));
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        assert!(answer.text().contains("You said: Hello"), "{}", answer.text());
+        let listed = proxy.get("/").json()["endpoints"]["proxy"].to_string();
+        for (listed_path, name) in [
+            ("POST /v1/chat/completions", "openai"),
+            ("POST /v1/messages", "anthropic"),
+            ("POST /v1beta/models/{model}:generateContent", "gemini"),
+        ] {
+            let is_on = dialects.contains(name);
+            assert_eq!(listed.contains(&format!("\"{listed_path}\"")), is_on, "{listed}");
+        }
+    }
+}
+
+#[test]
 fn a_port_in_use_is_reported_and_the_exit_code_is_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

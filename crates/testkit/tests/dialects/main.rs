@@ -1,7 +1,10 @@
 //! Whole requests in OpenAI's and Anthropic's dialects (`docs/DIALECTS.md`): they live like those of the
 //! Gemini API.
 
+mod assembled;
 mod fixture;
+mod golden;
 mod life;
+mod properties;
 mod signatures;
 mod streams;

@@ -5,6 +5,7 @@ mod affinity;
 mod bound;
 mod cache;
 mod choice;
+mod dialects;
 mod fixture;
 mod headers;
 mod matrix;

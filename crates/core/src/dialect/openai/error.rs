@@ -22,11 +22,6 @@ pub fn push_object(fault: &Fault, out: &mut BytesMut) {
     out.put_u8(b'}');
 }
 
-/// The `code` of a failed answer in the Responses API, an enum in the SDKs.
-pub fn response_code(fault: &Fault) -> &str {
-    fault.response_code()
-}
-
 fn push_members(fault: &Fault, out: &mut BytesMut) {
     out.put_slice(br#""message":"#);
     push_string(&fault.message, out);

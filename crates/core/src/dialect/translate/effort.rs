@@ -171,8 +171,13 @@ fn budget_amount(tokens: i64, family: ModelFamily) -> Option<Amount> {
         };
         return Some(Amount::Level(level.of_model(family)));
     }
-    // The client has asked for this number: a model without a known range judges it.
-    Some(Amount::Budget(BudgetRange::of(family).map_or(tokens, |range| range.clamp(tokens))))
+    match BudgetRange::of(family) {
+        Some(range) => Some(Amount::Budget(range.clamp(tokens))),
+        // A model that may not think refuses the setting, and decides without it as well.
+        None if tokens < 0 => None,
+        // The client has asked for this number: the model judges it.
+        None => Some(Amount::Budget(tokens)),
+    }
 }
 
 /// True for a model that is known to think.
@@ -183,4 +188,143 @@ fn is_known(family: ModelFamily) -> bool {
 /// True for the generations before 2.5, which do not think.
 fn is_before_thinking(family: ModelFamily) -> bool {
     family.generation.is_some_and(|generation| generation < (2, 5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(thinking: &Thinking<'_>, model: &str) -> String {
+        thinking_config(thinking, ModelFamily::of(model)).unwrap_or_default()
+    }
+
+    fn budget(tokens: i64, model: &str) -> String {
+        config(&Thinking::Budget { tokens, shows: false }, model)
+    }
+
+    /// A row of the table of efforts: a number is a budget, a word a level, and nothing is no setting.
+    const MODELS: [&str; 12] = [
+        "gemini-2.5-pro",
+        "gemini-2.5-flash",
+        "gemini-2.5-flash-lite",
+        "gemini-3-pro-preview",
+        "gemini-3.1-pro-preview",
+        "gemini-3-flash-preview",
+        "gemini-3.6-flash",
+        "gemini-3.1-flash-lite",
+        "gemini-3-ultra",
+        "gemini-2.0-flash",
+        "gemini-pro-latest",
+        "gemma-3-27b-it",
+    ];
+
+    #[test]
+    fn each_effort_is_what_the_table_says_for_each_model() {
+        let rows = [
+            ("none", "128 0 0 LOW LOW MINIMAL MINIMAL MINIMAL LOW - - -"),
+            ("minimal", "1024 1024 1024 LOW LOW MINIMAL MINIMAL MINIMAL LOW - - -"),
+            ("low", "1024 1024 1024 LOW LOW LOW LOW LOW LOW - - -"),
+            ("medium", "8192 8192 8192 HIGH MEDIUM MEDIUM MEDIUM MEDIUM HIGH - - -"),
+            ("high", "24576 24576 24576 HIGH HIGH HIGH HIGH HIGH HIGH - - -"),
+            ("xhigh", "24576 24576 24576 HIGH HIGH HIGH HIGH HIGH HIGH - - -"),
+            ("max", "24576 24576 24576 HIGH HIGH HIGH HIGH HIGH HIGH - - -"),
+        ];
+        for (name, cells) in rows {
+            let effort = Effort::named(name).unwrap();
+            let cells: Vec<&str> = cells.split(' ').collect();
+            assert_eq!(cells.len(), MODELS.len());
+            for (cell, model) in cells.into_iter().zip(MODELS) {
+                let amount = match cell.parse::<u32>() {
+                    Ok(tokens) => format!(r#""thinkingBudget":{tokens}"#),
+                    Err(_) => format!(r#""thinkingLevel":"{cell}""#),
+                };
+                let expected = match (cell, name) {
+                    ("-", _) => [String::new(), String::new()],
+                    // No thought is shown beside the least thinking: Gemini refuses it at a budget of 0.
+                    (_, "none") => [format!("{{{amount}}}"), format!("{{{amount}}}")],
+                    _ => {
+                        [format!("{{{amount}}}"), format!(r#"{{{amount},"includeThoughts":true}}"#)]
+                    }
+                };
+                let found =
+                    [false, true].map(|shows| config(&Thinking::Effort { effort, shows }, model));
+                assert_eq!(found, expected, "{name} at {model}");
+            }
+        }
+        assert_eq!(Effort::named("HIGH"), None);
+        assert_eq!(Effort::named(""), None);
+    }
+
+    #[test]
+    fn a_budget_is_limited_to_the_range_of_the_model() {
+        for (model, tokens, sent) in [
+            ("gemini-2.5-pro", 0, 128),
+            ("gemini-2.5-pro", 1, 128),
+            ("gemini-2.5-pro", 2000, 2000),
+            ("gemini-2.5-pro", 32_768, 32_768),
+            ("gemini-2.5-pro", i64::MAX, 32_768),
+            ("gemini-2.5-pro", -1, -1),
+            ("gemini-2.5-flash", 0, 0),
+            ("gemini-2.5-flash", 1, 1),
+            ("gemini-2.5-flash", 24_577, 24_576),
+            ("gemini-2.5-flash-lite", 0, 0),
+            ("gemini-2.5-flash-lite", 1, 512),
+            ("gemini-2.5-flash-lite", 60_000, 24_576),
+            ("gemini-2.5-flash-lite", -7, -1),
+            // A model whose range is not known judges the number by itself.
+            ("gemini-pro-latest", 60_000, 60_000),
+        ] {
+            let expected = format!(r#"{{"thinkingBudget":{sent}}}"#);
+            assert_eq!(budget(tokens, model), expected, "{tokens} at {model}");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_a_level_from_gemini_3_on() {
+        for (tokens, flash, pro, pro_3_1) in [
+            (0, "MINIMAL", "LOW", "LOW"),
+            (1023, "MINIMAL", "LOW", "LOW"),
+            (1024, "LOW", "LOW", "LOW"),
+            (4096, "LOW", "LOW", "LOW"),
+            (4097, "MEDIUM", "HIGH", "MEDIUM"),
+            (16_384, "MEDIUM", "HIGH", "MEDIUM"),
+            (16_385, "HIGH", "HIGH", "HIGH"),
+            (i64::MAX, "HIGH", "HIGH", "HIGH"),
+        ] {
+            for (model, level) in [
+                ("gemini-3.6-flash", flash),
+                ("gemini-3-pro-preview", pro),
+                ("gemini-3.1-pro-preview", pro_3_1),
+            ] {
+                let expected = format!(r#"{{"thinkingLevel":"{level}"}}"#);
+                assert_eq!(budget(tokens, model), expected, "{tokens} at {model}");
+            }
+        }
+        assert_eq!(budget(-1, "gemini-3.6-flash"), "");
+    }
+
+    #[test]
+    fn thoughts_are_shown_only_by_models_that_think() {
+        let adaptive = Thinking::Budget { tokens: -1, shows: true };
+        let off = Thinking::Budget { tokens: 0, shows: true };
+        let counted = Thinking::Budget { tokens: 2000, shows: true };
+        for (thinking, model, expected) in [
+            (&adaptive, "gemini-2.5-pro", r#"{"thinkingBudget":-1,"includeThoughts":true}"#),
+            (&adaptive, "gemini-3.6-flash", r#"{"includeThoughts":true}"#),
+            (&adaptive, "gemini-2.0-flash", ""),
+            // Claude Code sends this to every model.
+            (&adaptive, "gemma-3-27b-it", ""),
+            (&off, "gemini-2.5-flash", r#"{"thinkingBudget":0}"#),
+            (&counted, "gemini-2.0-flash", ""),
+            (&counted, "gemini-pro-latest", r#"{"thinkingBudget":2000}"#),
+            (&Thinking::Shown, "gemini-2.5-pro", r#"{"includeThoughts":true}"#),
+            (&Thinking::Shown, "gemini-pro-latest", r#"{"includeThoughts":true}"#),
+            (&Thinking::Shown, "gemini-1.5-pro", ""),
+            (&Thinking::Unset, "gemini-2.5-pro", ""),
+        ] {
+            assert_eq!(config(thinking, model), expected, "{thinking:?} at {model}");
+        }
+        let written = Thinking::Written(r#"{ "thinkingBudget": 007 }"#.into());
+        assert_eq!(config(&written, "gemini-1.5-pro"), r#"{ "thinkingBudget": 007 }"#);
+    }
 }

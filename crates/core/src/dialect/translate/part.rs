@@ -119,6 +119,25 @@ impl<'a> AnswerEvent<'a> {
     pub fn read(text: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(text)
     }
+
+    /// How many parts are of a kind that no dialect here knows.
+    pub fn unknown_parts(&self) -> usize {
+        let candidates = self.candidates.iter().flatten();
+        let parts = candidates.filter_map(|candidate| candidate.content.as_ref()?.parts.as_ref());
+        parts.flatten().filter(|part| part.is_unknown()).count()
+    }
+}
+
+impl Part<'_> {
+    fn is_unknown(&self) -> bool {
+        self.text.is_none()
+            && self.function_call.is_none()
+            && self.inline_data.is_none()
+            && self.executable_code.is_none()
+            && self.code_execution_result.is_none()
+            // One may come in an otherwise empty part.
+            && self.thought_signature.is_none()
+    }
 }
 
 read_fields!(AnswerEvent {

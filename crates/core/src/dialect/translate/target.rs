@@ -78,3 +78,36 @@ const USUAL_OUTPUT_LIMIT: u32 = 65_536;
 const EARLIER_OUTPUT_LIMIT: u32 = 8_192;
 /// The most tokens that models write that draw images.
 const IMAGE_OUTPUT_LIMIT: u32 = 32_768;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_name_shows_how_much_it_writes_at_most() {
+        for (model, limit) in [
+            ("gemini-2.5-pro", 65_536),
+            ("gemini-2.5-flash-lite", 65_536),
+            ("gemini-3.6-flash", 65_536),
+            ("gemini-2.5-flash-image", 32_768),
+            ("gemini-3-pro-image-preview", 32_768),
+            ("gemini-2.0-flash", 8192),
+            ("gemini-2.0-flash-preview-image-generation", 8192),
+            ("gemini-1.5-pro", 8192),
+            ("gemini-pro-latest", 65_536),
+            ("something", 65_536),
+        ] {
+            assert_eq!(Target::new(model, ProviderKind::Vertex).output_limit, limit, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_caller_recalls_only_what_was_remembered_for_it() {
+        assert_eq!(SignatureRecall::default().recall("call_1"), None);
+        let memory = Arc::new(CallSignatures::new(1 << 16));
+        let ours = SignatureRecall::new(Arc::clone(&memory), Caller::default());
+        ours.remember("call_1", "c2ln");
+        assert_eq!(ours.recall("call_1"), Some(Bytes::from_static(b"c2ln")));
+        assert_eq!(ours.recall("call_2"), None);
+    }
+}

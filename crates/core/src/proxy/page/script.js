@@ -6,6 +6,7 @@
   const LOOK_BACK = 30; // the number of points that the tiles cover: one minute
   const PERCENTILES_OVER = 5; // the number of points from which a percentile in a plot is computed
   const NAME = 'code_assist_proxy_';
+  const DIALECTS = { anthropic: 'Anthropic', openai: 'OpenAI' };
   const STORED = 'code-assist-proxy key';
 
   const $ = (id) => document.getElementById(id);
@@ -357,6 +358,17 @@
     const share = all ? (results[0][1] + results[1][1]) / all : null;
     const said = all ? [make('b', null, percent(share)), ' of repeatable requests'] : ['No repeatable request yet'];
     $('cache').replaceChildren(list, make('p', 'none', ...said));
+
+    const translated = samples(metrics, 'translated_requests_total').map(({ labels, value: n }) => [DIALECTS[labels.dialect], n]);
+    const gemini = translated.reduce((rest, [, n]) => rest - n, labelled(metrics, 'requests_total', {}));
+    const dialects = [['Gemini', gemini], ...translated].sort(([, a], [, b]) => b - a);
+    $('dialects-panel').hidden = translated.every(([, n]) => !n);
+    $('dialects').replaceChildren(
+      table(
+        [{ inside: ['Dialect'] }, { inside: [] }, { inside: ['Count'] }],
+        dialects.map(([name, n]) => [name, make('td', 'bar', bar([['blue', n]], dialects[0][1])), make('td', null, count(n))]),
+      ),
+    );
 
     const reasons = samples(metrics, 'refusals_total').filter((sample) => sample.value).sort((a, b) => b.value - a.value).slice(0, 8);
     $('reasons').replaceChildren(

@@ -48,10 +48,7 @@ impl Proxy {
         if *resolved != *request.model {
             put(&mut headers, MODEL, &*resolved);
         }
-        let method = match &upstream.account {
-            Account::Vertex(_) => EmbeddingsMethod::Predict,
-            Account::CodeAssist(_) | Account::GeminiApi(_) => EmbeddingsMethod::BatchEmbedContents,
-        };
+        let method = EmbeddingsMethod::of(upstream.calls.provider.kind()).ok_or(Error::Internal)?;
         for batch in request.batches(method, &resolved) {
             let expected = batch.len();
             let body = request.body(method, &resolved, batch);
@@ -96,7 +93,7 @@ impl Proxy {
         let counted_for = calls.provider.counted_for(ModelCall::Whole(WholeCall::Embed));
         calls.check_breakers(counted_for, model, now)?;
         let (paths, now) = account.paths(calls, context, now).await;
-        let path = paths?.method(None, model, "predict", None);
+        let path = paths?.method(None, model, EmbeddingsMethod::Predict.verb(), None);
         let path = path.map_err(|why| path_error(why, &format!("models/{model}"), upstream))?;
         let request = UpstreamRequest::post(Ok(path), Payload::from(body))
             .with_headers(account.headers(calls, None))

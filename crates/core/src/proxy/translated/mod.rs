@@ -120,7 +120,10 @@ impl Proxy {
         let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
         let text = answer.body.clone();
         let work = move || form.whole(&text);
-        answer.body = Box::pin(memory::work_on(length, context, longest, work)).await??;
+        let (body, unknown_parts) =
+            Box::pin(memory::work_on(length, context, longest, work)).await??;
+        context.note_unknown_parts(unknown_parts);
+        answer.body = body;
         answer.headers.insert(CONTENT_TYPE, JSON);
         Ok(Answer::from(answer))
     }

@@ -447,3 +447,41 @@ fn recordings_and_files_are_spliced_with_their_types() {
         );
     }
 }
+
+#[test]
+fn each_type_of_content_has_its_form_or_is_refused() {
+    const TEXT: &str = r#"{"text":"a"}"#;
+    const IMAGE: &str = r#"{"inlineData":{"mimeType":"image/png","data":"AA=="}}"#;
+    for (part, sent) in [
+        (r#"{"type":"text","text":"a"}"#, TEXT),
+        (r#"{"type":"input_text","text":"a"}"#, TEXT),
+        (r#"{"type":"output_text","text":"a","annotations":[]}"#, TEXT),
+        (r#"{"type":"refusal","refusal":"a"}"#, TEXT),
+        (r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AA=="}}"#, IMAGE),
+        (r#"{"type":"image_url","image_url":"data:image/png;base64,AA=="}"#, IMAGE),
+        (r#"{"type":"input_image","image_url":"data:image/png;base64,AA=="}"#, IMAGE),
+        (r#"{"type":"video_url","video_url":{"url":"data:image/png;base64,AA=="}}"#, IMAGE),
+        (r#"{"type":"text","text":""},{"type":"text","text":"a"}"#, TEXT),
+    ] {
+        let (text, dropped) =
+            messages(&format!(r#"{{"role":"user","content":[{part}]}}"#), FLASH_2);
+        assert_eq!(text, contents(&format!(r#"{{"role":"user","parts":[{sent}]}}"#)), "{part}");
+        assert!(dropped.is_empty(), "{part}");
+    }
+    for (part, code, path) in [
+        (r#"{"type":"hologram"}"#, RefusalCode::UnsupportedValue, ".type"),
+        (r#"{"type":"input_audio","input_audio":{"data":"AA=="}}"#, RefusalCode::InvalidValue, ""),
+        (r#"{"type":"file","file":{"file_id":"file-1"}}"#, RefusalCode::UnsupportedValue, ""),
+        (r#"{"type":"file","file":{"file_data":"AA=="}}"#, RefusalCode::UnsupportedValue, ""),
+        (r#"{"type":"file","file":{}}"#, RefusalCode::InvalidValue, ""),
+        (r#"{"type":"image_url","image_url":{}}"#, RefusalCode::InvalidValue, ""),
+        (r#"{"type":"image_url"}"#, RefusalCode::InvalidValue, ".image_url"),
+        (r#"{"type":"text"}"#, RefusalCode::InvalidValue, ".text"),
+        (r#"{}"#, RefusalCode::InvalidValue, ".type"),
+    ] {
+        let first = r#"{"type":"text","text":"a"}"#;
+        let body = format!(r#"{{"messages":[{{"role":"user","content":[{first},{part}]}}]}}"#);
+        let path = format!("messages[0].content[1]{path}");
+        assert_eq!(refused(&body), (code, path), "{part}");
+    }
+}

@@ -1,13 +1,14 @@
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
+use super::read::read;
 use super::write::CompletionsWriter;
 use crate::dialect::openai::chat::ChatPlan;
 use crate::dialect::translate::answer::{AnswerPlan, Birth};
 use crate::dialect::translate::ids::IdSource;
 use crate::dialect::translate::names::ToolNames;
 use crate::dialect::translate::part::AnswerEvent;
-use crate::dialect::translate::target::SignatureRecall;
-use crate::error::Error;
+use crate::dialect::translate::target::{SignatureRecall, Target};
+use crate::error::{Error, RefusalCode};
 use crate::google::ProviderKind;
 
 fn writer(include_usage: bool) -> CompletionsWriter {
@@ -103,4 +104,74 @@ fn a_completion_that_is_cut_off_or_has_failed_is_an_error() {
     out.clear();
     writer(true).beat(&mut out);
     assert_eq!(&out[..], b": \n\n");
+}
+
+/// The Gemini request for a body, and what was left out; or the code and path of a refusal.
+fn asked(body: &str) -> Result<(String, Vec<String>), (RefusalCode, String)> {
+    let target = Target::new("gemini-2.5-flash", ProviderKind::CodeAssist);
+    match read(&Bytes::copy_from_slice(body.as_bytes()), &target) {
+        Ok((written, _)) => {
+            Ok((String::from_utf8(written.body.to_vec()).unwrap(), written.dropped))
+        }
+        Err(Error::Refused(refusal)) => Err((refusal.code, refusal.path)),
+        Err(error) => panic!("{body}: {error:?}"),
+    }
+}
+
+#[test]
+fn a_prompt_is_one_message_of_the_users() {
+    let contents = |rest: &str| {
+        format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"a\ud83d"}}]}}]{rest}}}"#)
+    };
+    for (fields, rest) in [
+        (r#""prompt":"a\ud83d""#, ""),
+        (r#""prompt":["a\ud83d"]"#, ""),
+        (
+            r#""prompt":"a\ud83d","suffix":null,"echo":false,"best_of":1,"n":1,"user":"u","stream":true"#,
+            "",
+        ),
+        (r#""prompt":"a\ud83d","suffix":"""#, ""),
+        (
+            r#""prompt":"a\ud83d","max_tokens":16,"temperature":0.10,"stop":["b",""],"n":2,"seed":3"#,
+            r#","generationConfig":{"maxOutputTokens":16,"temperature":0.10,"stopSequences":["b"],"candidateCount":2,"seed":3}"#,
+        ),
+    ] {
+        let found = asked(&format!(r#"{{"model":"m",{fields}}}"#));
+        assert_eq!(found, Ok((contents(rest), vec![])), "{fields}");
+    }
+    let (_, dropped) = asked(r#"{"prompt":"a","logit_bias":{"1":2},"grammar":"x"}"#).unwrap();
+    assert_eq!(dropped, ["grammar", "logit_bias"]);
+}
+
+#[test]
+fn a_completion_that_gemini_has_no_form_for_is_refused() {
+    use RefusalCode::{InvalidValue, UnsupportedParameter};
+    for (fields, code, path) in [
+        (r#""prompt":"a","suffix":"b""#, UnsupportedParameter, "suffix"),
+        (r#""prompt":"a","echo":true"#, UnsupportedParameter, "echo"),
+        (r#""prompt":"a","best_of":2"#, UnsupportedParameter, "best_of"),
+        (r#""prompt":[1,2]"#, UnsupportedParameter, "prompt"),
+        (r#""prompt":[[1,2]]"#, UnsupportedParameter, "prompt"),
+        (r#""prompt":["a","b"]"#, UnsupportedParameter, "prompt"),
+        (r#""prompt":[]"#, UnsupportedParameter, "prompt"),
+        (r#""prompt":7"#, UnsupportedParameter, "prompt"),
+        (r#""prompt":"""#, InvalidValue, "prompt"),
+        (r#""prompt":[""]"#, InvalidValue, "prompt"),
+        (r#""prompt":null"#, InvalidValue, "prompt"),
+        (r#""model":"m""#, InvalidValue, "prompt"),
+    ] {
+        assert_eq!(asked(&format!("{{{fields}}}")), Err((code, path.to_owned())), "{fields}");
+    }
+}
+
+#[test]
+fn the_plan_of_a_completion_names_the_clients_model() {
+    let body = Bytes::from_static(
+        br#"{"model":"google/m","prompt":"a","stream_options":{"include_usage":true}}"#,
+    );
+    let target = Target::new("gemini-2.5-flash", ProviderKind::Vertex);
+    let (_, plan) = read(&body, &target).unwrap();
+    assert_eq!(plan.plan.model.as_ref(), "google/m");
+    assert_eq!(plan.plan.provider, ProviderKind::Vertex);
+    assert!(plan.include_usage && !plan.plan.shows_thoughts && plan.thought_tag.is_none());
 }

@@ -70,11 +70,6 @@ impl CompletionsWriter {
         self.deltas.held()
     }
 
-    /// How many parts of upstream's were skipped, since they have no form here.
-    pub fn unknown_parts(&self) -> u32 {
-        self.deltas.unknown_parts()
-    }
-
     /// Writes an answer that is not streamed.
     pub fn whole(&mut self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
         let mut texts = Texts::default();

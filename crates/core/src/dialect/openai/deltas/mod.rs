@@ -104,7 +104,6 @@ pub(super) struct Deltas {
     choices: Vec<Choice>,
     usage: Option<Usage>,
     has_produced: bool,
-    unknown_parts: u32,
 }
 
 /// The marks of thoughts within the text: `<think>` and `</think>`.
@@ -155,7 +154,6 @@ impl Deltas {
             choices: Vec::new(),
             usage: None,
             has_produced: false,
-            unknown_parts: 0,
         }
     }
 
@@ -172,11 +170,6 @@ impl Deltas {
     /// The token counts, as far as they are known.
     pub(super) fn usage(&self) -> Usage {
         self.usage.unwrap_or_default()
-    }
-
-    /// How many parts were skipped: of a kind that is not known here, or without a form in the dialect.
-    pub(super) fn unknown_parts(&self) -> u32 {
-        self.unknown_parts
     }
 
     /// How many bytes are kept for later.
@@ -328,8 +321,6 @@ impl Deltas {
             sink.delta(index, Delta::Text { pieces, logprobs: None });
         } else if let Some(signature) = part.thought_signature.as_deref() {
             choice.signature = Some(signature.to_owned());
-        } else {
-            self.unknown_parts = self.unknown_parts.saturating_add(1);
         }
     }
 

@@ -486,7 +486,7 @@ fn a_prompt_that_is_too_long_is_told_in_the_words_that_clients_know() {
 
 #[test]
 fn a_failed_answer_has_a_code_of_the_sdks_enum() {
-    let code = |error| openai::error::response_code(&Fault::of(&error, OpenAi)).to_owned();
+    let code = |error| Fault::of(&error, OpenAi).response_code();
     for (error, expected) in [
         (google(400, "INVALID_ARGUMENT", TOO_MANY, ""), "context_length_exceeded"),
         (google(400, "INVALID_ARGUMENT", "No.", ""), "invalid_prompt"),

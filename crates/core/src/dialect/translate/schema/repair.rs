@@ -104,8 +104,9 @@ impl Walk {
                     items.iter().map(|item| self.value(item, holds, depth + 1)).collect();
                 repaired.iter().any(Option::is_some).then(|| {
                     let items = items.iter().zip(&repaired);
-                    let items: Vec<&str> =
-                        items.map(|(item, new)| new.as_deref().unwrap_or(item.get())).collect();
+                    let items: Vec<&str> = items
+                        .map(|(item, new)| new.as_deref().unwrap_or_else(|| item.get()))
+                        .collect();
                     format!("[{}]", items.join(","))
                 })
             }

@@ -14,6 +14,9 @@ use super::text::JsonText;
 use crate::error::{Error, Refusal, RefusalCode};
 use crate::google::ProviderKind;
 
+#[cfg(test)]
+mod tests;
+
 /// The path of a field, for errors.
 type Path<'p> = &'p dyn Fn() -> String;
 
