@@ -44,6 +44,7 @@ impl Proxy {
         context: &mut RequestContext<P>,
         route: &DialectRoute,
     ) -> Result<Answer<P>, Error> {
+        context.prompt_field = route.call.prompt_field();
         let call = match &route.call {
             DialectCall::ChatCompletions => TranslatedCall::ChatCompletions,
             DialectCall::Completions => TranslatedCall::Completions,
@@ -120,9 +121,8 @@ impl Proxy {
         let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
         let text = answer.body.clone();
         let work = move || form.whole(&text);
-        let (body, unknown_parts) =
-            Box::pin(memory::work_on(length, context, longest, work)).await??;
-        context.note_unknown_parts(unknown_parts);
+        let (body, left_out) = Box::pin(memory::work_on(length, context, longest, work)).await??;
+        context.note_left_out(left_out);
         answer.body = body;
         answer.headers.insert(CONTENT_TYPE, JSON);
         Ok(Answer::from(answer))
