@@ -232,7 +232,7 @@ impl Proxy {
             && self.serves(&found)
         {
             context.dialect = found.dialect;
-            context.has_input = found.call.has_input();
+            context.prompt_field = found.call.prompt_field();
             return match (found.operation(), found.call.error()) {
                 (Some(operation), _) => Ok(Route::Translated(Box::new(found), operation)),
                 (None, error) => {

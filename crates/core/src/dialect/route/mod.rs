@@ -95,9 +95,13 @@ impl DialectRoute {
 }
 
 impl DialectCall {
-    /// True for a call that has its prompt in the field `input`.
-    pub(crate) fn has_input(&self) -> bool {
-        matches!(self, Self::InputTokens | Self::Responses)
+    /// The field of the request that has the prompt.
+    pub(crate) fn prompt_field(&self) -> &'static str {
+        match self {
+            Self::Completions => "prompt",
+            Self::Embeddings | Self::InputTokens | Self::Responses => "input",
+            _ => "messages",
+        }
     }
 
     /// The error that is the whole answer to the call, if it is one.
