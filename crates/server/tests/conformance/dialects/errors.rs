@@ -272,7 +272,7 @@ fn what_only_one_model_lacks_is_said_of_the_model() {
 }
 
 #[test]
-fn a_problem_of_the_operators_account_is_forbidden_and_told_once() {
+fn a_problem_of_the_operators_account_is_forbidden_and_looked_up_once() {
     for (account, code) in [
         ("ineligible", "account_ineligible"),
         ("validation_required", "validation_required"),

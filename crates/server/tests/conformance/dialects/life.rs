@@ -142,7 +142,7 @@ fn a_request_moves_to_the_next_upstream_in_every_dialect() {
 }
 
 #[test]
-fn if_all_upstreams_fail_the_first_error_is_told_in_the_dialect() {
+fn if_all_upstreams_fail_the_client_gets_the_first_error_in_its_dialect() {
     for api in Api::WITH_GEMINI {
         let google = all();
         google.add_rules(json!([
