@@ -12,6 +12,7 @@ use http_body::Body;
 use super::Proxy;
 use super::choose::{Asked, path_error};
 use super::coalesce::CacheRequest;
+use super::dropped::listed;
 use super::respond::put;
 use super::source::SourceRequest;
 use crate::context::RequestContext;
@@ -133,8 +134,14 @@ impl Proxy {
         };
         let source_dropped = source.as_ref().map_or(&[][..], |source| source.dropped());
         if !adapted.dropped.is_empty() || !source_dropped.is_empty() {
-            let dropped = [source_dropped, &adapted.dropped].concat();
-            put(&mut headers, DROPPED_FIELDS, dropped.join(", "));
+            // The translation has named the model, not the client.
+            let is_clients =
+                |path: &&String| source.is_none() || *path != "generateContentRequest.model";
+            let dropped =
+                listed(source_dropped.iter().chain(adapted.dropped.iter().filter(is_clients)));
+            if !dropped.is_empty() {
+                put(&mut headers, DROPPED_FIELDS, dropped);
+            }
         }
         let cache = match call {
             ModelCall::Whole(call) if self.coalescer.is_on() => {

@@ -11,11 +11,13 @@ use crate::dialect::gemini::route::PathForm;
 use crate::dialect::openai::embeddings::{self, EmbeddingsMethod, EmbeddingsWriter};
 use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
+use crate::memory;
 use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
 use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
 use crate::proxy::choose::{Asked, path_error};
+use crate::proxy::dropped::listed;
 use crate::proxy::prepare::{DROPPED_FIELDS, MODEL, ModelRequest, ModelTarget};
 use crate::proxy::respond::{self, Answer, put};
 use crate::upstream::{Account, Upstream, VertexAccount, Whole};
@@ -32,6 +34,8 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
         let body = self.intake(parts, body, context).await?;
+        let head = self.request_head(&body, context).await?;
+        memory::grow(context, head.translation_bytes, self.settings.queue_timeout).await?;
         let request = embeddings::read(&body)?;
         let model = self.requested_model(&request.model)?;
         context.operation = Some(Operation::Embed);
@@ -42,7 +46,7 @@ impl Proxy {
         let mut writer = EmbeddingsWriter::new(&request);
         let mut headers = HeaderMap::new();
         if !request.dropped.is_empty() {
-            put(&mut headers, DROPPED_FIELDS, request.dropped.join(", "));
+            put(&mut headers, DROPPED_FIELDS, listed(request.dropped.iter()));
         }
         let resolved = upstream.model(&model, &self.reloadable().model_aliases).to_owned();
         if *resolved != *request.model {
