@@ -5,6 +5,7 @@ mod assembled;
 mod fixture;
 mod golden;
 mod life;
+mod metrics;
 mod properties;
 mod signatures;
 mod streams;
