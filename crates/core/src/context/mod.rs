@@ -44,6 +44,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) operation: Option<Operation>,
     /// What the client speaks.
     pub(crate) dialect: Dialect,
+    /// The prompt stands in the field `input`, and not in `messages`.
+    pub(crate) has_input: bool,
     /// The model as it is sent upstream; empty where there is none.
     pub(crate) model: Arc<str>,
     pub(crate) caller: Caller,
@@ -168,6 +170,7 @@ impl<P: Platform> RequestContext<P> {
             received,
             operation: None,
             dialect: Dialect::Gemini,
+            has_input: false,
             model: Arc::default(),
             caller: Caller::Unknown,
             routing: None,

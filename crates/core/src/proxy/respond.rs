@@ -187,7 +187,10 @@ fn translated_error<P: Platform>(
     mut headers: HeaderMap,
     context: &RequestContext<P>,
 ) -> Answer<P> {
-    let fault = Fault::of(error, context.dialect);
+    let mut fault = Fault::of(error, context.dialect);
+    if context.has_input {
+        fault = fault.for_input();
+    }
     headers.extend(fault::headers(&fault));
     let body = match context.dialect {
         Dialect::Anthropic => anthropic::error::body(&fault, context.id.as_str()),

@@ -95,6 +95,11 @@ impl DialectRoute {
 }
 
 impl DialectCall {
+    /// True for a call that has its prompt in the field `input`.
+    pub(crate) fn has_input(&self) -> bool {
+        matches!(self, Self::InputTokens | Self::Responses)
+    }
+
     /// The error that is the whole answer to the call, if it is one.
     pub fn error(&self) -> Option<Error> {
         match self {
