@@ -112,6 +112,38 @@ fn a_failover_is_logged_with_its_request_and_in_the_access_log_line() {
 }
 
 #[test]
+fn calls_that_a_client_has_not_got_are_in_the_access_log_line() {
+    let calls = r#"{"functionCall":{"name":"f"}},{"functionCall":{"name":"g"}}"#;
+    let content = format!(r#"{{"content":{{"parts":[{calls}]}},"finishReason":"STOP"}}"#);
+    let event = format!(r#"{{"response":{{"candidates":[{content}]}}}}"#);
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google_but(move |request| {
+            if request.line.contains(":streamGenerateContent") {
+                let stream = format!("data: {event}\n\ndata: {event}\n\n");
+                return Some(Reply::status(200, stream));
+            }
+            let is_asked = request.line.contains(":generateContent");
+            is_asked.then(|| Reply::status(200, event.clone()))
+        }));
+        let settings = [("GEMINI_PROJECT_ID", "p"), ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.t")];
+        let proxy = proxy_with(&script, &settings);
+        for more in
+            ["", r#","parallel_tool_calls":false"#, r#","parallel_tool_calls":false,"stream":true"#]
+        {
+            let body = format!(
+                r#"{{"model":"gemini-2.5-pro","messages":[{{"role":"user","content":"hi"}}]{more}}}"#
+            );
+            let request = post("/v1/chat/completions", &body);
+            assert_eq!(script.run(&proxy, ask(&proxy, &script, request)).status, 200);
+        }
+    });
+    let lines = log.iter().filter(|line| line.target == "request");
+    let withheld: Vec<Option<&str>> =
+        lines.map(|line| line.fields.get("withheld_calls").map(String::as_str)).collect();
+    assert_eq!(withheld, [None, Some("1"), Some("3")], "{log:?}");
+}
+
+#[test]
 fn a_warning_about_the_store_is_in_the_span_of_its_request() {
     let log = logged(|| {
         let script = ScriptedPlatform::new(google());

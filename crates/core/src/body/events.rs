@@ -311,7 +311,7 @@ impl<P: Platform> Events<P> {
             Err(error) => return self.fail(&error, context),
         };
         self.upstream = None;
-        context.note_unknown_parts(self.encoder.unknown_parts());
+        context.note_left_out(self.encoder.left_out());
         context.upstream_ended(CallOutcomes::SUCCESS);
         let finished = self.decoder.finished();
         context.settle(if finished { RequestOutcome::Ok } else { RequestOutcome::Cut });

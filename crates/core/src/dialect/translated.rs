@@ -151,10 +151,67 @@ impl AnswerForm {
         TranslatedEncoder::new(self).error(error)
     }
 
-    /// Translates a whole answer. The number is that of its unknown parts.
-    pub(crate) fn whole(&self, text: &[u8]) -> Result<(Bytes, usize), Error> {
+    /// Translates a whole answer.
+    pub(crate) fn whole(&self, text: &[u8]) -> Result<(Bytes, LeftOut), Error> {
         let event = read(text)?;
-        Ok((Writer::new(self).whole(&event)?, event.unknown_parts()))
+        let mut counter = LeftOutCounter::new(self.plan.gives_one_call());
+        counter.event(&event);
+        Ok((Writer::new(self).whole(&event)?, counter.left_out))
+    }
+}
+
+impl WriterPlan {
+    /// True if the client gets one call at most.
+    fn gives_one_call(&self) -> bool {
+        match self {
+            Self::Chat(plan) | Self::Completions(plan) => plan.plan.one_call,
+            Self::Messages(plan) => plan.plan.one_call,
+            Self::Responses(plan) => plan.plan.one_call,
+        }
+    }
+}
+
+/// What a client does not get of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LeftOut {
+    /// Parts that the dialect has no form for.
+    pub(crate) unknown_parts: usize,
+    /// Calls after the first one, for a client that takes one at a time.
+    pub(crate) withheld_calls: usize,
+}
+
+/// Counts what a client does not get.
+#[derive(Debug)]
+struct LeftOutCounter {
+    gives_one_call: bool,
+    /// The candidates with a call.
+    have_called: Vec<u32>,
+    left_out: LeftOut,
+}
+
+impl LeftOutCounter {
+    fn new(gives_one_call: bool) -> Self {
+        Self { gives_one_call, have_called: Vec::new(), left_out: LeftOut::default() }
+    }
+
+    fn event(&mut self, event: &AnswerEvent<'_>) {
+        self.left_out.unknown_parts += event.unknown_parts();
+        if self.gives_one_call {
+            self.calls(event);
+        }
+    }
+
+    fn calls(&mut self, event: &AnswerEvent<'_>) {
+        for (candidate, position) in event.candidates.iter().flatten().zip(0..) {
+            let index = candidate.index.unwrap_or(position);
+            let parts = candidate.content.iter().filter_map(|content| content.parts.as_ref());
+            let calls = parts.flatten().filter(|part| part.function_call.is_some()).count();
+            let is_given = calls > 0 && !self.have_called.contains(&index);
+            if is_given {
+                self.have_called.push(index);
+            }
+            self.left_out.withheld_calls += calls - usize::from(is_given);
+        }
     }
 }
 
@@ -166,7 +223,7 @@ pub(crate) struct TranslatedEncoder {
     event: BytesMut,
     /// What the client gets. Its memory is used again once it has been sent.
     out: BytesMut,
-    unknown_parts: usize,
+    left_out: LeftOutCounter,
 }
 
 impl TranslatedEncoder {
@@ -175,7 +232,7 @@ impl TranslatedEncoder {
             writer: Writer::new(form),
             event: BytesMut::new(),
             out: BytesMut::new(),
-            unknown_parts: 0,
+            left_out: LeftOutCounter::new(form.plan.gives_one_call()),
         }
     }
 
@@ -187,7 +244,7 @@ impl TranslatedEncoder {
             self.out.reserve(BUFFER);
         }
         let written = read(&self.event).and_then(|event| {
-            self.unknown_parts += event.unknown_parts();
+            self.left_out.event(&event);
             self.writer.event(&event, &mut self.out)
         });
         if let Err(error) = written {
@@ -219,8 +276,8 @@ impl TranslatedEncoder {
         self.writer.held()
     }
 
-    pub(super) fn unknown_parts(&self) -> usize {
-        self.unknown_parts
+    pub(super) fn left_out(&self) -> LeftOut {
+        self.left_out.left_out
     }
 }
 

@@ -232,6 +232,7 @@ impl Proxy {
             && self.serves(&found)
         {
             context.dialect = found.dialect;
+            context.prompt_field = found.call.prompt_field();
             return match (found.operation(), found.call.error()) {
                 (Some(operation), _) => Ok(Route::Translated(Box::new(found), operation)),
                 (None, error) => {

@@ -132,10 +132,10 @@ impl Proxy {
             Err(refused) => return Err(refused.into()),
         };
         let source_dropped = source.as_ref().map_or(&[][..], |source| source.dropped());
-        if !adapted.dropped.is_empty() || !source_dropped.is_empty() {
-            let dropped = [source_dropped, &adapted.dropped].concat();
-            put(&mut headers, DROPPED_FIELDS, dropped.join(", "));
-        }
+        // The translation itself has named the model there.
+        let adapted_dropped =
+            adapted.dropped.iter().filter(|path| source.is_none() || *path != MODEL_OF_COUNT);
+        put_dropped(&mut headers, source_dropped.iter().chain(adapted_dropped));
         let cache = match call {
             ModelCall::Whole(call) if self.coalescer.is_on() => {
                 let key = cache::idempotency_key(&target.parts.headers);
@@ -362,6 +362,30 @@ fn cache_tag(call: WholeCall) -> &'static str {
     }
 }
 
+/// Names the fields that are left out, if there are any. Names that the proxy does not know can have any
+/// characters and any length, and clients refuse an answer whose header is too large.
+pub(super) fn put_dropped<'p>(headers: &mut HeaderMap, paths: impl Iterator<Item = &'p String>) {
+    let mut named = String::new();
+    for path in paths {
+        if !named.is_empty() {
+            named.push_str(", ");
+        }
+        if named.len() + path.len() > LONGEST_DROPPED {
+            named.push_str("...");
+            break;
+        }
+        named.extend(path.chars().map(|c| if c.is_control() { '?' } else { c }));
+    }
+    if !named.is_empty() {
+        put(headers, DROPPED_FIELDS, named);
+    }
+}
+
+/// The length of the names of all fields that are left out.
+const LONGEST_DROPPED: usize = 4 << 10;
+/// The model in a count of tokens, which Code Assist has elsewhere.
+const MODEL_OF_COUNT: &str = "generateContentRequest.model";
+
 pub(super) const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
 const NORMALIZED: HeaderName = HeaderName::from_static("x-proxy-normalized");
-pub(super) const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");
+const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::values::{answer_format, number, read, text, unsupported, whole_number};
+use super::values::{answer_format, number, read, seed, text, unsupported, whole_number};
 use crate::dialect::translate::draft::{DraftConfig, FieldPaths, Thinking};
 use crate::dialect::translate::fields::{Word, read_fields};
 use crate::dialect::translate::text::{JsonText, Text};
@@ -56,7 +56,7 @@ impl<'a> Settings<'a> {
             top_k: number(self.top_k, "top_k")?,
             stop: stop(self.stop)?,
             candidates: candidates(self.n)?,
-            seed: whole_number(self.seed, i64::MIN..=i64::MAX, "seed")?,
+            seed: seed(self.seed, "seed")?,
             presence_penalty: number(self.presence_penalty, "presence_penalty")?,
             frequency_penalty: number(self.frequency_penalty, "frequency_penalty")?,
             logprobs: logprobs(self.logprobs, self.top_logprobs)?,
@@ -86,10 +86,10 @@ fn stop<'a>(stop: Option<&'a RawValue>) -> Result<Vec<Text<'a>>, Error> {
 const MOST_CANDIDATES: u8 = 8;
 
 fn candidates(n: Option<&RawValue>) -> Result<Option<u8>, Error> {
-    let Some(n) = whole_number(n, 1..=i64::MAX, "n")? else { return Ok(None) };
+    let Some(n) = whole_number(n, i64::MIN..=i64::MAX, "n")? else { return Ok(None) };
     match u8::try_from(n) {
-        Ok(n) if n <= MOST_CANDIDATES => Ok((n > 1).then_some(n)),
-        _ => Err(unsupported("n", format!("At most {MOST_CANDIDATES} answers can be given."))),
+        Ok(n @ 1..=MOST_CANDIDATES) => Ok((n > 1).then_some(n)),
+        _ => Err(unsupported("n", format!("From 1 to {MOST_CANDIDATES} answers can be given."))),
     }
 }
 

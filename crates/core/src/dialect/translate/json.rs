@@ -64,14 +64,6 @@ pub fn push_number(mut number: u64, out: &mut BytesMut) {
     out.put_slice(&digits[from..]);
 }
 
-/// Appends either kind of text, with its quotes.
-pub fn push_any(text: &Text<'_>, out: &mut BytesMut) {
-    match text {
-        Text::Json(text) => push_text(*text, out),
-        Text::Plain(text) => push_string(text, out),
-    }
-}
-
 /// Appends JSON, or the inside of a JSON string, as it is written, but for the separators.
 pub fn push_written(json: &str, out: &mut BytesMut) {
     let bytes = json.as_bytes();

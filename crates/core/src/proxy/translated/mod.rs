@@ -123,9 +123,9 @@ impl Proxy {
             let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
             let text = answer.body.clone();
             let work = move || form.whole(&text);
-            let (body, unknown_parts) =
+            let (body, left_out) =
                 Box::pin(memory::work_on(length, context, longest, work)).await??;
-            context.note_unknown_parts(unknown_parts);
+            context.note_left_out(left_out);
             answer.body = body;
         }
         answer.headers.insert(CONTENT_TYPE, JSON);

@@ -9,7 +9,7 @@ use crate::dialect::openai::values::{effort, invalid, whole_number};
 use crate::dialect::translate::draft::{DraftRequest, Thinking};
 use crate::dialect::translate::effort::Effort;
 use crate::dialect::translate::fields::{Word, read_fields};
-use crate::error::Error;
+use crate::error::{Error, Refusal, RefusalCode};
 
 /// What a chat request says of thinking, and in Google's own extension of it.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl<'a> ThinkingFields<'a> {
                     let effort =
                         if reasoning_effort.is_some() { "reasoning_effort" } else { "reasoning" };
                     let message = "The request also has a `thinking_config`: send one of both.";
-                    return Err(invalid(effort, message));
+                    return Err(Refusal::error(RefusalCode::UnsupportedParameter, effort, message));
                 }
                 if !config.get().starts_with('{') {
                     let path = format!("{path}.thinking_config");
@@ -112,7 +112,7 @@ fn asked<'a>(
     if reasoning.enabled == Some(false) {
         return Ok(Thinking::Effort { effort: Effort::None, shows });
     }
-    if let Some(tokens) = whole_number(reasoning.max_tokens, 0..=i64::MAX, "reasoning.max_tokens")?
+    if let Some(tokens) = whole_number(reasoning.max_tokens, -1..=i64::MAX, "reasoning.max_tokens")?
     {
         return Ok(Thinking::Budget { tokens, shows });
     }

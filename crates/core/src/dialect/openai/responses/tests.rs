@@ -148,16 +148,21 @@ fn what_needs_a_store_or_has_no_form_is_refused() {
         (json!({"input": "x", "prompt": {"id": "p"}}), UnsupportedParameter, "prompt"),
         (json!({"instructions": "x"}), InvalidValue, "input"),
         (json!({"input": []}), InvalidValue, "input"),
+        (json!({"input": ""}), InvalidValue, "input"),
         (json!({"input": 5}), InvalidValue, "input"),
         (json!({"input": ["text"]}), InvalidValue, "input[0]"),
         (json!({"input": "x", "max_output_tokens": -1}), InvalidValue, "max_output_tokens"),
-        (json!({"input": "x", "reasoning": {"effort": "much"}}), InvalidValue, "reasoning.effort"),
+        (
+            json!({"input": "x", "reasoning": {"effort": "much"}}),
+            UnsupportedValue,
+            "reasoning.effort",
+        ),
         (
             json!({"input": "x", "text": {"format": {"type": "xml"}}}),
             UnsupportedValue,
             "text.format.type",
         ),
-        (json!({"input": [{"role": "robot", "content": "x"}]}), InvalidValue, "input[0].role"),
+        (json!({"input": [{"role": "robot", "content": "x"}]}), UnsupportedValue, "input[0].role"),
         (
             json!({"input": [{"role": "user", "content": [{"type": "hologram"}]}]}),
             UnsupportedValue,
@@ -176,7 +181,7 @@ fn what_needs_a_store_or_has_no_form_is_refused() {
         ),
         (
             json!({"input": "x", "tool_choice": {"type": "function", "name": "f"}}),
-            InvalidValue,
+            UnsupportedValue,
             "tool_choice",
         ),
     ] {

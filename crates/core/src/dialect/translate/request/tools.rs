@@ -264,8 +264,10 @@ fn not_offered(
         );
         return Refusal::error(RefusalCode::UnsupportedValue, path, message);
     }
-    let message = format!("The tool `{name}` is not among the tools of this request.");
-    Refusal::error(RefusalCode::InvalidValue, path, message)
+    let message = format!(
+        "The tool `{name}` is not among the tools of this request that the model can call."
+    );
+    Refusal::error(RefusalCode::UnsupportedValue, path, message)
 }
 
 /// The tool of Google's that a client's name of a hosted tool stands for.

@@ -156,7 +156,7 @@ impl ResponsesWriter {
         }
         self.begin(None, out);
         self.has_ended = true;
-        let fault = Fault::of(error, Dialect::OpenAi).for_input();
+        let fault = Fault::of(error, Dialect::OpenAi).for_prompt_in("input");
         self.items.frames.frame("error", out, |out| {
             out.put_slice(b",\"code\":");
             push_string(fault.code.as_deref().unwrap_or_else(|| fault.response_code()), out);
