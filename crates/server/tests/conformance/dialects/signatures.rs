@@ -17,6 +17,8 @@ enum Client {
     Thinking,
     /// It keeps only the fields that it knows.
     Forgetful,
+    /// It refers to reasoning by its id, as the AI SDK does.
+    Referring,
 }
 
 /// The model's answer at a turn: two calls, of which the first one is signed.
@@ -71,6 +73,11 @@ fn play(api: Api, client: Client, proxy: &Proxy) {
         if client == Client::Forgetful {
             said = api.without_unknown_fields(said);
             assert!(!json!(said).to_string().contains("c2ln"), "{api:?}: {said:?}");
+        }
+        if client == Client::Referring {
+            for item in said.iter_mut().filter(|item| item["type"] == "reasoning") {
+                *item = json!({"type": "item_reference", "id": item["id"]});
+            }
         }
         items.extend(said);
         // The second call is the first to be done.
@@ -129,11 +136,12 @@ fn ten_turns_of_parallel_calls_keep_their_signatures() {
 
 #[test]
 fn signatures_that_a_client_drops_come_from_memory() {
-    for api in Api::ALL {
+    let forgetful = Api::ALL.map(|api| (api, Client::Forgetful));
+    for (api, client) in forgetful.into_iter().chain([(Api::Responses, Client::Referring)]) {
         let google = GoogleEmulator::start();
         script(&google);
-        play(api, Client::Forgetful, &ProxyBuilder::for_emulator(&google).start());
-        check(api, Client::Forgetful, &google, signature);
+        play(api, client, &ProxyBuilder::for_emulator(&google).start());
+        check(api, client, &google, signature);
     }
 }
 
