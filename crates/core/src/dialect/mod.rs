@@ -16,7 +16,9 @@ use crate::error::Error;
 use event::{GeminiEvent, StreamFailure};
 pub use operation::{CopiedKind, Operation};
 pub(crate) use operation::{ModelCall, WholeCall};
-pub(crate) use translated::{AnswerForm, LeftOut, TranslatedCall, TranslatedEncoder, Translation};
+pub(crate) use translated::{
+    AnswerForm, CountCall, GenerateCall, LeftOut, TranslatedCall, TranslatedEncoder, Translation,
+};
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,6 +126,7 @@ impl StreamEncoder {
     }
 
     /// How many bytes are kept for what is written later.
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         match self {
             Self::Gemini(_) => 0,

@@ -19,6 +19,7 @@ pub(super) type Awaited =
     Pin<Box<dyn Future<Output = Response<ProxyBody<TokioPlatform>>> + Send + 'static>>;
 
 /// What a client gets first.
+#[expect(clippy::large_enum_variant, reason = "matched as soon as it is made")]
 pub(super) enum First {
     /// The answer, within the time.
     Answer(Response<ProxyBody<TokioPlatform>>),
@@ -50,6 +51,7 @@ pub(super) struct AwaitedBody {
 }
 
 /// What an [`AwaitedBody`] has next.
+#[expect(clippy::large_enum_variant, reason = "matched as soon as it is made")]
 pub(super) enum Next {
     /// The answer has come; its body takes over.
     Answered(ProxyBody<TokioPlatform>),

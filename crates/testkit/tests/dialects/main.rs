@@ -2,6 +2,7 @@
 //! Gemini API.
 
 mod assembled;
+mod complaints;
 mod fixture;
 mod golden;
 mod life;

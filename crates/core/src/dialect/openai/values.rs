@@ -23,12 +23,13 @@ pub fn unsupported(path: impl Into<String>, message: impl Into<String>) -> Error
     Refusal::error(RefusalCode::UnsupportedValue, path, message)
 }
 
-/// A body as a text.
-pub fn utf8(body: &[u8]) -> Result<&str, Error> {
-    std::str::from_utf8(body).map_err(|error| {
+/// Reads the body of a request.
+pub fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    let text = std::str::from_utf8(body).map_err(|error| {
         let detail = format!("invalid UTF-8 at byte {}", error.valid_up_to());
         Error::MalformedJson { detail }
-    })
+    })?;
+    serde_json::from_str(text).map_err(|error| unreadable(text, "", &error))
 }
 
 /// Reads a value that is a field of its own. `path` is the value's.
@@ -181,7 +182,7 @@ pub fn arguments(value: Option<&RawValue>) -> (Cow<'_, str>, bool) {
             other => (format!(r#"{{"_raw":{other}}}"#).into(), false),
         };
     };
-    match unescaped(text) {
+    match text.embedded() {
         Cow::Borrowed(json) if is_object(json) => (json.trim().into(), true),
         Cow::Owned(json) if is_object(&json) => (json.into(), true),
         json if json.trim().is_empty() => (EMPTY_OBJECT, true),
@@ -193,47 +194,6 @@ const EMPTY_OBJECT: Cow<'static, str> = Cow::Borrowed("{}");
 
 fn is_object(json: &str) -> bool {
     json.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(json).is_ok()
-}
-
-/// The JSON within a JSON string. A lone surrogate keeps its escape, which means the same one level down.
-fn unescaped(text: JsonText<'_>) -> Cow<'_, str> {
-    let escaped = text.escaped();
-    if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
-        return Cow::Borrowed(escaped);
-    }
-    match serde_json::from_str(text.quoted()) {
-        Ok(text) => Cow::Owned(text),
-        Err(_) => Cow::Owned(with_lone_surrogates(escaped)),
-    }
-}
-
-#[cold]
-fn with_lone_surrogates(escaped: &str) -> String {
-    let mut text = String::with_capacity(escaped.len());
-    let mut rest = escaped;
-    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
-        text.push_str(&rest[..at]);
-        let escape = &rest[at..];
-        // A pair of surrogates is one character; every other escape is decoded by itself.
-        let decoded = [12, 6, 2].into_iter().find_map(|len| {
-            let one: String = serde_json::from_str(&format!("\"{}\"", escape.get(..len)?)).ok()?;
-            (one.chars().count() == 1).then_some((len, one))
-        });
-        let len = match decoded {
-            Some((len, one)) => {
-                text.push_str(&one);
-                len
-            }
-            None => {
-                let len = 6.min(escape.len());
-                text.push_str(escape.get(..len).unwrap_or_default());
-                len
-            }
-        };
-        rest = escape.get(len..).unwrap_or_default();
-    }
-    text.push_str(rest);
-    text
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::platform::{Platform, RequestBodyError};
 use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
 use crate::proxy::choose::{Asked, path_error};
+use crate::proxy::model_call::Incoming;
 use crate::proxy::prepare::{MODEL, ModelRequest, ModelTarget, put_dropped};
 use crate::proxy::respond::{self, Answer, put};
 use crate::upstream::{Account, Upstream, VertexAccount, Whole};
@@ -68,7 +69,7 @@ impl Proxy {
                 Account::Vertex(account) => {
                     self.predict((upstream, account), &resolved, body, context).await
                 }
-                _ => self.embed_batch(&target, body, context).await,
+                _ => self.embed_batch::<P, B>(&target, body, context).await,
             };
             match answer {
                 Ok(answer) => writer.answer(method, &answer, batch.len())?,
@@ -85,7 +86,7 @@ impl Proxy {
     }
 
     /// Embeds a batch at the Gemini API, as a request in Gemini's dialect would.
-    async fn embed_batch<P: Platform>(
+    async fn embed_batch<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         target: &ModelTarget<'_>,
         body: Bytes,
@@ -95,7 +96,8 @@ impl Proxy {
         let call = WholeCall::BatchEmbed;
         let mut request = ModelRequest::new(target, ModelCall::Whole(call), body);
         let choice = self.select(target, context)?;
-        let answer = self.answer_whole(choice, &mut request, context, call).await?;
+        let incoming = Incoming::<B>::Read(choice, &mut request);
+        let answer = self.whole(incoming, context, call).await?;
         Ok(answer.body)
     }
 

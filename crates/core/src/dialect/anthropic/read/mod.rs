@@ -35,14 +35,9 @@ pub fn read(body: &Bytes, target: &Target) -> Result<(Written, MessagesPlan), Er
     let model = Path::root("model").required_text(request.model)?.decoded();
     let (draft, asks) = draft(&request, target, Purpose::Answer)?;
     let written = request::write(draft, target)?;
-    let plan = AnswerPlan {
-        model: model.into(),
-        names: written.names.clone(),
-        one_call: asks.one_call,
-        provider: target.provider,
-        shows_thoughts: asks.shows_thoughts,
-    };
-    Ok((written, MessagesPlan { plan, thinking: asks.thinking }))
+    let Asks { one_call, thinking, shows_thoughts } = asks;
+    let plan = AnswerPlan::new(model.into(), one_call, &written, target);
+    Ok((written, MessagesPlan { plan, thinking, shows_thoughts }))
 }
 
 /// Reads a request for the token count of a message's prompt.

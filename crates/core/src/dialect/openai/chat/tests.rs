@@ -394,18 +394,15 @@ fn the_plan_says_what_the_answer_needs() {
         chat(&body, FLASH_2).unwrap().1
     };
     let usual = plan("");
-    assert!(!usual.plan.one_call && !usual.plan.shows_thoughts && !usual.include_usage);
+    assert!(!usual.plan.one_call && !usual.include_usage);
     assert!(!usual.legacy_functions && usual.thought_tag.is_none());
     assert!(plan(r#","stream_options":{"include_usage":true}"#).include_usage);
     assert!(plan(r#","parallel_tool_calls":false"#).plan.one_call);
     let legacy = plan(r#","functions":[{"name":"f"}],"function_call":{"name":"f"}"#);
     assert!(legacy.legacy_functions && legacy.plan.one_call);
-    assert!(plan(r#","reasoning_effort":"low""#).plan.shows_thoughts);
-    assert!(!plan(r#","reasoning_effort":"none""#).plan.shows_thoughts);
     let google = plan(
         r#","google":{"thinking_config":{"include_thoughts":true},"thought_tag_marker":"thought"}"#,
     );
-    assert!(google.plan.shows_thoughts);
     assert_eq!(google.thought_tag.as_deref(), Some("thought"));
 }
 

@@ -55,7 +55,7 @@ fn a_text_with_instructions_is_two_texts() {
     );
     assert_eq!(written.dropped, Vec::<String>::new());
     assert_eq!(&*plan.plan.model, "google/m");
-    assert!(!plan.plan.one_call && !plan.plan.shows_thoughts && !plan.logprobs);
+    assert!(!plan.plan.one_call && !plan.logprobs);
     assert!(plan.echo.contains("\"store\":false"));
 }
 
@@ -78,7 +78,7 @@ fn settings_become_those_of_gemini_and_are_repeated_in_the_answer() {
     );
     assert!(std::str::from_utf8(&written.body).unwrap().contains("\"temperature\":0.50"));
     assert_eq!(written.dropped, ["text.verbosity"]);
-    assert!(plan.plan.one_call && plan.plan.shows_thoughts && plan.logprobs);
+    assert!(plan.plan.one_call && plan.logprobs);
     for member in [
         r#""max_output_tokens":128000"#,
         r#""parallel_tool_calls":false"#,
@@ -446,7 +446,6 @@ fn a_request_of_codex_is_read_without_a_word() {
     );
     assert_eq!(body["systemInstruction"]["parts"], json!([{"text": "P"}, {"text": "Q"}]));
     assert_eq!(body["generationConfig"]["thinkingConfig"], json!({"includeThoughts": true}));
-    assert!(plan.plan.shows_thoughts);
     let named = plan.plan.names.of("multi_agent_v1__wait").unwrap();
     assert_eq!(named.client.namespace.as_deref(), Some("multi_agent_v1"));
     assert_eq!(named.client.name, "wait");
