@@ -22,7 +22,7 @@ use super::respond::{self, Answer, JSON};
 use super::source::SourceRequest;
 use crate::context::RequestContext;
 use crate::dialect::TranslatedCall::{Count, Generate};
-use crate::dialect::gemini::route::{Framing, PathForm};
+use crate::dialect::gemini::route::{Framing, PathForm, model_name};
 use crate::dialect::route::{DialectCall, DialectRoute};
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::models::{is_foreign, normalized};
@@ -154,8 +154,9 @@ impl Proxy {
     fn requested_model(&self, requested: &str) -> Result<Arc<str>, Error> {
         let model = normalized(requested);
         let has_alias = ModelAlias::find(&self.reloadable().model_aliases, model).is_some();
-        let is_too_long = requested.len() > LONGEST_MODEL;
-        if is_too_long || (!has_alias && is_foreign(model)) {
+        // A name becomes part of the path of a request to Google.
+        let is_name = has_alias || (model_name(model).is_some() && !is_foreign(model));
+        if !is_name || requested.len() > LONGEST_MODEL {
             return Err(unknown_model(requested));
         }
         Ok(model.into())
@@ -275,7 +276,7 @@ fn gemini_parts(parts: &Parts) -> Parts {
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 
-/// No model has such a long name. It would be in error messages, in the log and in what is kept by model.
+/// The longest name that an alias can stand for. The answer and the log repeat it.
 const LONGEST_MODEL: usize = 512;
 
 /// How much of an unknown name an error shows.
