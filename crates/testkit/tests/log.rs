@@ -51,6 +51,7 @@ fn the_access_log_line_of_a_request_has_every_key_and_no_secret() {
             "status",
             "x_cache",
             "method",
+            "dialect",
             "stream",
             "upstream_ms",
             "overhead_ms",
@@ -69,6 +70,42 @@ fn the_access_log_line_of_a_request_has_every_key_and_no_secret() {
     assert!(!format!("{log:?}").contains("secret"), "{log:?}");
     let outcomes: Vec<&str> = lines.iter().map(|line| line.fields["outcome"].as_str()).collect();
     assert_eq!(outcomes, ["ok", "ok", "ok", "refused", "refused", "refused", "client_gone"]);
+}
+
+#[test]
+fn the_access_log_line_names_the_dialect_and_the_method_of_the_gemini_request() {
+    const CHAT: &str = r#"{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":"hi"}],"max_tokens":9}"#;
+    let streamed = CHAT.replace("\"max_tokens\"", "\"stream\":true,\"max_tokens\"");
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google());
+        let proxy = signed_in(&script);
+        for (path, body) in [
+            (GENERATE, HELLO),
+            ("/v1/chat/completions", CHAT),
+            ("/v1/messages", &streamed),
+            ("/v1/messages/count_tokens", CHAT),
+            ("/v1/chat/completions", "{"),
+            ("/v1/images/generations", "{}"),
+        ] {
+            script.run(&proxy, ask(&proxy, &script, post(path, body)));
+        }
+    });
+    let lines: Vec<[&str; 4]> = log
+        .iter()
+        .filter(|line| line.target == "request")
+        .map(|line| ["dialect", "method", "model", "reason"].map(|name| &*line.fields[name]))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ["gemini", "generateContent", "gemini-2.5-flash", ""],
+            ["openai", "generateContent", "gemini-2.5-flash", ""],
+            ["anthropic", "streamGenerateContent", "gemini-2.5-flash", ""],
+            ["anthropic", "countTokens", "gemini-2.5-flash", ""],
+            ["openai", "generateContent", "", "malformed_json"],
+            ["openai", "", "", "refused"],
+        ]
+    );
 }
 
 #[test]

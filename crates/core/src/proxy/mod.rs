@@ -8,6 +8,7 @@ pub mod check;
 mod choose;
 mod coalesce;
 mod copy;
+mod dropped;
 pub mod early;
 mod failover;
 mod limit;

@@ -12,6 +12,7 @@ use http_body::Body;
 use super::Proxy;
 use super::choose::{Asked, path_error};
 use super::coalesce::CacheRequest;
+use super::dropped::put_dropped;
 use super::respond::put;
 use super::source::SourceRequest;
 use crate::context::RequestContext;
@@ -362,30 +363,8 @@ fn cache_tag(call: WholeCall) -> &'static str {
     }
 }
 
-/// Names the fields that are left out, if there are any. Names that the proxy does not know can have any
-/// characters and any length, and clients refuse an answer whose header is too large.
-pub(super) fn put_dropped<'p>(headers: &mut HeaderMap, paths: impl Iterator<Item = &'p String>) {
-    let mut named = String::new();
-    for path in paths {
-        if !named.is_empty() {
-            named.push_str(", ");
-        }
-        if named.len() + path.len() > LONGEST_DROPPED {
-            named.push_str("...");
-            break;
-        }
-        named.extend(path.chars().map(|c| if c.is_control() { '?' } else { c }));
-    }
-    if !named.is_empty() {
-        put(headers, DROPPED_FIELDS, named);
-    }
-}
-
-/// The length of the names of all fields that are left out.
-const LONGEST_DROPPED: usize = 4 << 10;
 /// The model in a count of tokens, which Code Assist has elsewhere.
 const MODEL_OF_COUNT: &str = "generateContentRequest.model";
 
 pub(super) const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
 const NORMALIZED: HeaderName = HeaderName::from_static("x-proxy-normalized");
-const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");

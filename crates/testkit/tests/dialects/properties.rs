@@ -14,7 +14,7 @@ use crate::assembled::{assemble, call_ids, whole, without_surrogates};
 use crate::fixture::{ALL, Api, Fixture};
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn a_stream_in_any_chunking_is_the_whole_answer(answer in answer(), api in select(ALL.to_vec()), size in 1usize..400) {

@@ -1,4 +1,4 @@
-//! Efforts of reasoning, and the `thinkingConfig` that they become.
+//! Efforts of reasoning, and the `thinkingConfig` that they become (`docs/reference/dialects.md` 2.4, 5.4).
 
 use super::draft::Thinking;
 use super::family::{ModelFamily, ModelSize};

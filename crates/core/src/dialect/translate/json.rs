@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 
-use super::text::{JsonText, Text};
+use super::text::JsonText;
 
 /// Appends a new string with its quotes.
 pub fn push_string(text: &str, out: &mut BytesMut) {

@@ -44,7 +44,7 @@ pub struct Candidate<'a> {
     pub finish_message: Option<Cow<'a, str>>,
     /// Where its facts come from.
     pub grounding_metadata: Option<&'a RawValue>,
-    /// Whom it quotes.
+    /// What it quotes.
     pub citation_metadata: Option<&'a RawValue>,
     /// The probabilities of its tokens.
     pub logprobs_result: Option<&'a RawValue>,

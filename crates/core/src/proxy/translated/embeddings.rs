@@ -14,13 +14,15 @@ use crate::dialect::gemini::route::PathForm;
 use crate::dialect::openai::embeddings::{self, EmbeddingsMethod, EmbeddingsWriter};
 use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
+use crate::memory;
 use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
 use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
 use crate::proxy::choose::{Asked, path_error};
+use crate::proxy::dropped::put_dropped;
 use crate::proxy::model_call::Incoming;
-use crate::proxy::prepare::{MODEL, ModelRequest, ModelTarget, put_dropped};
+use crate::proxy::prepare::{MODEL, ModelRequest, ModelTarget};
 use crate::proxy::respond::{self, Answer, put};
 use crate::upstream::{Account, Upstream, VertexAccount, Whole};
 
@@ -47,6 +49,8 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
         let body = self.intake(parts, body, context).await?;
+        let head = self.request_head(&body, context).await?;
+        memory::grow(context, head.translation_bytes, self.settings.queue_timeout).await?;
         let request = embeddings::read(&body)?;
         let model = self.requested_model(&request.model)?;
         context.operation = Some(Operation::Embed);

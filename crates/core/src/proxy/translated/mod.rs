@@ -2,6 +2,7 @@
 //! upstream that is asked, lives like one, and its answer is translated back (`docs/DIALECTS.md`).
 
 mod embeddings;
+mod head;
 mod models;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Uri};
 use http_body::Body;
 
+use self::head::RequestHead;
 use super::Proxy;
 use super::choose::UPSTREAM;
 use super::model_call::Incoming;
@@ -20,18 +22,15 @@ use super::respond::{self, Answer, JSON};
 use super::source::SourceRequest;
 use crate::context::RequestContext;
 use crate::dialect::TranslatedCall::{Count, Generate};
-use crate::dialect::gemini::route::{Framing, PathForm};
+use crate::dialect::gemini::route::{Framing, PathForm, model_name};
 use crate::dialect::route::{DialectCall, DialectRoute};
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::models::{is_foreign, normalized};
 use crate::dialect::translate::target::{SignatureRecall, Target};
-use crate::dialect::{
-    AnswerForm, CountCall, Dialect, GenerateCall, ModelCall, Operation, WholeCall,
-};
+use crate::dialect::{AnswerForm, CountCall, GenerateCall, ModelCall, Operation, WholeCall};
 use crate::error::{Error, Refusal, RefusalCode};
-use crate::json::{Cursor, JsonError, ValueKind};
 use crate::memory;
-use crate::platform::{Platform, RequestBodyError};
+use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::settings::ModelAlias;
 use crate::upstream::Upstream;
@@ -66,7 +65,8 @@ impl Proxy {
             call => return Err(call.error().unwrap_or(Error::Internal)),
         };
         let body = self.intake(parts, body, context).await?;
-        let (requested, is_stream) = head(&body, context.dialect)?;
+        let head = self.request_head(&body, context).await?;
+        let RequestHead { model: requested, is_stream, translation_bytes } = head;
         let model = self.requested_model(&requested)?;
         let model_call = match call {
             Count(_) => ModelCall::Whole(WholeCall::CountTokens),
@@ -85,6 +85,8 @@ impl Proxy {
             body,
             requested,
             translation: None,
+            translation_bytes,
+            reserved: 0,
             without_signatures: false,
         });
         let mut request = ModelRequest::new(&target, model_call, Bytes::new());
@@ -107,6 +109,21 @@ impl Proxy {
                 self.translate_answer(answer, &request, context).await
             }
         }
+    }
+
+    /// Reads the head of a request.
+    async fn request_head<P: Platform>(
+        &self,
+        body: &Bytes,
+        context: &mut RequestContext<P>,
+    ) -> Result<RequestHead, Error> {
+        let dialect = context.dialect;
+        if body.len() <= HEAVY {
+            return RequestHead::read(body, dialect);
+        }
+        let (length, longest, body) = (body.len(), self.settings.queue_timeout, body.clone());
+        let work = move || RequestHead::read(&body, dialect);
+        Box::pin(memory::work_on(length, context, longest, work)).await?
     }
 
     /// Translates a whole answer into the dialect of the request.
@@ -137,7 +154,9 @@ impl Proxy {
     fn requested_model(&self, requested: &str) -> Result<Arc<str>, Error> {
         let model = normalized(requested);
         let has_alias = ModelAlias::find(&self.reloadable().model_aliases, model).is_some();
-        if !has_alias && is_foreign(model) {
+        // A name becomes part of the path of a request to Google.
+        let is_name = has_alias || (model_name(model).is_some() && !is_foreign(model));
+        if !is_name || requested.len() > LONGEST_MODEL {
             return Err(unknown_model(requested));
         }
         Ok(model.into())
@@ -161,14 +180,22 @@ impl Proxy {
         };
         let (call, body) = (source.call, source.body.clone());
         let (length, longest) = (body.len(), self.settings.queue_timeout);
-        // The translated body is a second copy.
-        if source.translation.is_none() {
-            memory::grow(context, length, longest).await?;
+        let (needed, reserved) = (source.translation_bytes, source.reserved);
+        if needed > reserved {
+            memory::grow(context, needed - reserved, longest).await?;
         }
         let work = move || call.translate(&body, &target);
         let translation = Box::pin(memory::work_on(length, context, longest, work)).await??;
+        // The translated body is a second copy, and usually all that is left of the memory.
+        let (reserved, left) = (reserved.max(needed), translation.written.body.len());
+        if left > reserved {
+            memory::grow(context, left - reserved, longest).await?;
+        } else {
+            context.shrink_memory_by(reserved - left);
+        }
         request.body = translation.written.body.clone();
         if let Some(source) = &mut request.source {
+            source.reserved = left;
             source.translation = Some(translation);
         }
         Ok(())
@@ -246,44 +273,11 @@ fn gemini_parts(parts: &Parts) -> Parts {
     gemini
 }
 
-/// The model and whether a stream is wanted: what decides over the upstream.
-fn head(body: &[u8], dialect: Dialect) -> Result<(Arc<str>, bool), Error> {
-    let (model, is_stream) = scan(body)?;
-    let Some(model) = model.filter(|model| !model.is_empty()) else {
-        let message = match dialect {
-            Dialect::Anthropic => "model: Field required",
-            _ => "The request names no model. Add the field `model`.",
-        };
-        return Err(Refusal::error(RefusalCode::InvalidValue, "model", message));
-    };
-    Ok((model, is_stream))
-}
-
-fn scan(body: &[u8]) -> Result<(Option<Arc<str>>, bool), JsonError> {
-    let mut cursor = Cursor::new(body)?;
-    let (mut model, mut is_stream) = (None, false);
-    let mut inside = cursor.object()?;
-    while let Some(key) = cursor.key(&mut inside)? {
-        match &*key.value {
-            b"model" if cursor.kind()? == ValueKind::String => {
-                let name = cursor.string_or_skip()?;
-                model = name.map(|name| Arc::from(&*name.into_str()));
-            }
-            b"stream" => {
-                let value = cursor.skip()?;
-                is_stream = cursor.text(value) == b"true";
-            }
-            _ => {
-                cursor.skip()?;
-            }
-        }
-    }
-    cursor.end()?;
-    Ok((model, is_stream))
-}
-
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
+
+/// The longest name that an alias can stand for. The answer and the log repeat it.
+const LONGEST_MODEL: usize = 512;
 
 /// How much of an unknown name an error shows.
 const LONGEST_SHOWN: usize = 100;

@@ -45,7 +45,7 @@ pub struct ResponsesWriter {
     message_start: usize,
     usage: Option<Usage>,
     finish: Option<Finish>,
-    /// What the client is told in place of what a filter keeps back.
+    /// What the client gets in place of what a filter keeps back.
     refusal: Option<String>,
     has_produced: bool,
     has_begun: bool,
