@@ -80,7 +80,7 @@ impl<P: Platform> Events<P> {
         platform: &P,
     ) -> Self {
         let silence =
-            encoder.has_heartbeats().then(|| Box::new(IdleTimer::new(platform, HEARTBEAT)));
+            encoder.has_heartbeats().then(|| Box::new(IdleTimer::new(platform, HEARTBEAT_PAUSE)));
         Self {
             upstream: Some(upstream),
             reader: Reader::new(limits.event_bytes),
@@ -311,7 +311,7 @@ impl<P: Platform> Events<P> {
             Err(error) => return self.fail(&error, context),
         };
         self.upstream = None;
-        context.note_unknown_parts(self.encoder.unknown_parts());
+        context.note_left_out(self.encoder.left_out());
         context.upstream_ended(CallOutcomes::SUCCESS);
         let finished = self.decoder.finished();
         context.settle(if finished { RequestOutcome::Ok } else { RequestOutcome::Cut });
@@ -335,9 +335,9 @@ impl<P: Platform> Events<P> {
     }
 }
 
-/// How long a client gets nothing before a heartbeat is sent (`docs/reference/dialects.md` 6.7): boxes in
-/// between cut connections that are silent for a minute.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a client gets nothing before a heartbeat is sent (`docs/reference/dialects.md` 6.7): some
+/// gateways between the proxy and its clients cut connections that are silent for a minute.
+pub(crate) const HEARTBEAT_PAUSE: Duration = Duration::from_secs(15);
 
 /// The pause before the bare error, long enough that it does not arrive in the error event's chunk.
 pub(super) const OWN_CHUNK: Duration = Duration::from_millis(20);

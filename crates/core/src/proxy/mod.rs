@@ -8,6 +8,7 @@ pub mod check;
 mod choose;
 mod coalesce;
 mod copy;
+mod dropped;
 pub mod early;
 mod failover;
 mod limit;
@@ -232,6 +233,7 @@ impl Proxy {
             && self.serves(&found)
         {
             context.dialect = found.dialect;
+            context.prompt_field = found.call.prompt_field();
             return match (found.operation(), found.call.error()) {
                 (Some(operation), _) => Ok(Route::Translated(Box::new(found), operation)),
                 (None, error) => {

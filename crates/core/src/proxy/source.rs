@@ -16,6 +16,10 @@ pub(super) struct SourceRequest {
     pub(super) requested: Arc<str>,
     /// What the request is for the upstream that is asked now.
     pub(super) translation: Option<Translation>,
+    /// About how many bytes a translation takes while it is made.
+    pub(super) translation_bytes: usize,
+    /// How many bytes are reserved for the translation that there is.
+    pub(super) reserved: usize,
     /// Upstream has refused the request's signatures.
     pub(super) without_signatures: bool,
 }

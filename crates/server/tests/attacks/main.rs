@@ -14,6 +14,7 @@ mod attacked;
 mod browsers;
 mod connections;
 mod copies;
+mod dialects;
 mod framing;
 mod injection;
 mod load;
@@ -42,6 +43,7 @@ const TOPICS: &[&table::Topic] = &[
     &upstream::ATTACKS,
     &upstream_http2::ATTACKS,
     &copies::ATTACKS,
+    &dialects::ATTACKS,
     &uploads::ATTACKS,
     &tunnels::ATTACKS,
     &vertex::ATTACKS,

@@ -6,6 +6,7 @@ mod complaints;
 mod fixture;
 mod golden;
 mod life;
+mod metrics;
 mod properties;
 mod signatures;
 mod streams;

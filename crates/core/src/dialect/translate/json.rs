@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 
-use super::text::{JsonText, Text};
+use super::text::JsonText;
 
 /// Appends a new string with its quotes.
 pub fn push_string(text: &str, out: &mut BytesMut) {
@@ -48,12 +48,20 @@ pub fn push_text(text: JsonText<'_>, out: &mut BytesMut) {
     out.put_u8(b'"');
 }
 
-/// Appends either kind of text, with its quotes.
-pub fn push_any(text: &Text<'_>, out: &mut BytesMut) {
-    match text {
-        Text::Json(text) => push_text(*text, out),
-        Text::Plain(text) => push_string(text, out),
+/// Appends a number in decimal digits.
+pub fn push_number(mut number: u64, out: &mut BytesMut) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        // A digit fits into a byte.
+        digits[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
     }
+    out.put_slice(&digits[from..]);
 }
 
 /// Appends JSON, or the inside of a JSON string, as it is written, but for the separators.

@@ -1,8 +1,11 @@
 //! Embeddings for clients of OpenAI's dialect, with one call for each batch of texts.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use bytes::Bytes;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
 use super::gemini_parts;
@@ -11,15 +14,28 @@ use crate::dialect::gemini::route::PathForm;
 use crate::dialect::openai::embeddings::{self, EmbeddingsMethod, EmbeddingsWriter};
 use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
+use crate::memory;
 use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
 use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
 use crate::proxy::choose::{Asked, path_error};
+use crate::proxy::dropped::put_dropped;
 use crate::proxy::model_call::Incoming;
-use crate::proxy::prepare::{DROPPED_FIELDS, MODEL, ModelRequest, ModelTarget};
+use crate::proxy::prepare::{MODEL, ModelRequest, ModelTarget};
 use crate::proxy::respond::{self, Answer, put};
 use crate::upstream::{Account, Upstream, VertexAccount, Whole};
+
+/// True if the texts of a refused call are sent one by one. Some models at Vertex AI take one text a call,
+/// and Google says so in no fixed words.
+fn may_take_fewer(error: &Error, batch: &Range<usize>) -> bool {
+    let is_refused =
+        || matches!(error, Error::Upstream(error) if error.http == StatusCode::BAD_REQUEST);
+    (2..=MOST_SINGLE_CALLS).contains(&batch.len()) && is_refused()
+}
+
+/// How many calls are made one after the other for a request whose model takes one text a call.
+const MOST_SINGLE_CALLS: usize = 100;
 
 impl Proxy {
     /// Answers a request for embeddings, at the first upstream that has them.
@@ -33,6 +49,8 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
         let body = self.intake(parts, body, context).await?;
+        let head = self.request_head(&body, context).await?;
+        memory::grow(context, head.translation_bytes, self.settings.queue_timeout).await?;
         let request = embeddings::read(&body)?;
         let model = self.requested_model(&request.model)?;
         context.operation = Some(Operation::Embed);
@@ -42,24 +60,31 @@ impl Proxy {
         let target = ModelTarget { parts: &parts, model: &model, form: PathForm::USUAL };
         let mut writer = EmbeddingsWriter::new(&request);
         let mut headers = HeaderMap::new();
-        if !request.dropped.is_empty() {
-            put(&mut headers, DROPPED_FIELDS, request.dropped.join(", "));
-        }
+        put_dropped(&mut headers, request.dropped.iter());
         let resolved = upstream.model(&model, &self.reloadable().model_aliases).to_owned();
         if *resolved != *request.model {
             put(&mut headers, MODEL, &*resolved);
         }
         let method = EmbeddingsMethod::of(upstream.calls.provider.kind()).ok_or(Error::Internal)?;
-        for batch in request.batches(method, &resolved) {
-            let expected = batch.len();
-            let body = request.body(method, &resolved, batch);
+        let mut batches = VecDeque::from(request.batches(method));
+        while let Some(batch) = batches.pop_front() {
+            let body = request.body(method, &resolved, batch.clone());
             let answer = match &upstream.account {
                 Account::Vertex(account) => {
-                    self.predict((upstream, account), &resolved, body, context).await?
+                    self.predict((upstream, account), &resolved, body, context).await
                 }
-                _ => self.embed_batch::<P, B>(&target, body, context).await?,
+                _ => self.embed_batch::<P, B>(&target, body, context).await,
             };
-            writer.answer(method, &answer, expected)?;
+            match answer {
+                Ok(answer) => writer.answer(method, &answer, batch.len())?,
+                // Some models at Vertex AI take one text a call.
+                Err(error)
+                    if method == EmbeddingsMethod::Predict && may_take_fewer(&error, &batch) =>
+                {
+                    batches = batch.map(|at| at..at + 1).collect();
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(respond::json(headers, writer.finish(&request.model)))
     }

@@ -2,6 +2,7 @@
 //! upstream that is asked, lives like one, and its answer is translated back (`docs/DIALECTS.md`).
 
 mod embeddings;
+mod head;
 mod models;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Uri};
 use http_body::Body;
 
+use self::head::RequestHead;
 use super::Proxy;
 use super::choose::UPSTREAM;
 use super::model_call::Incoming;
@@ -19,16 +21,16 @@ use super::prepare::{ModelRequest, ModelTarget, PreparedRequest, model_at};
 use super::respond::{self, Answer, JSON};
 use super::source::SourceRequest;
 use crate::context::RequestContext;
-use crate::dialect::gemini::route::{Framing, PathForm};
+use crate::dialect::TranslatedCall::{Count, Generate};
+use crate::dialect::gemini::route::{Framing, PathForm, model_name};
 use crate::dialect::route::{DialectCall, DialectRoute};
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::models::{is_foreign, normalized};
 use crate::dialect::translate::target::{SignatureRecall, Target};
-use crate::dialect::{AnswerForm, Dialect, ModelCall, Operation, TranslatedCall, WholeCall};
+use crate::dialect::{AnswerForm, CountCall, GenerateCall, ModelCall, Operation, WholeCall};
 use crate::error::{Error, Refusal, RefusalCode};
-use crate::json::{Cursor, JsonError, ValueKind};
 use crate::memory;
-use crate::platform::{Platform, RequestBodyError};
+use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::settings::ModelAlias;
 use crate::upstream::Upstream;
@@ -46,12 +48,12 @@ impl Proxy {
         route: &DialectRoute,
     ) -> Result<Answer<P>, Error> {
         let call = match &route.call {
-            DialectCall::ChatCompletions => TranslatedCall::ChatCompletions,
-            DialectCall::Completions => TranslatedCall::Completions,
-            DialectCall::CountTokens => TranslatedCall::CountTokens,
-            DialectCall::InputTokens => TranslatedCall::InputTokens,
-            DialectCall::Messages => TranslatedCall::Messages,
-            DialectCall::Responses => TranslatedCall::Responses,
+            DialectCall::ChatCompletions => Generate(GenerateCall::ChatCompletions),
+            DialectCall::Completions => Generate(GenerateCall::Completions),
+            DialectCall::CountTokens => Count(CountCall::MessageTokens),
+            DialectCall::InputTokens => Count(CountCall::InputTokens),
+            DialectCall::Messages => Generate(GenerateCall::Messages),
+            DialectCall::Responses => Generate(GenerateCall::Responses),
             DialectCall::Embeddings => return self.embeddings(parts, body, context).await,
             DialectCall::Hello => return Ok(respond::hello(context)),
             DialectCall::Model { name } => {
@@ -63,11 +65,17 @@ impl Proxy {
             call => return Err(call.error().unwrap_or(Error::Internal)),
         };
         let body = self.intake(parts, body, context).await?;
-        let (requested, is_stream) = head(&body, context.dialect)?;
+        let head = self.request_head(&body, context).await?;
+        let RequestHead { model: requested, is_stream, translation_bytes } = head;
         let model = self.requested_model(&requested)?;
-        let is_stream = is_stream && !call.counts();
+        let model_call = match call {
+            Count(_) => ModelCall::Whole(WholeCall::CountTokens),
+            Generate(_) if is_stream => ModelCall::Stream,
+            Generate(_) => ModelCall::Whole(WholeCall::Generate),
+        };
         let mut gemini = gemini_parts(parts);
-        if is_stream {
+        if let ModelCall::Stream = model_call {
+            context.operation = Some(Operation::Stream);
             // Without it the Gemini API streams an array.
             gemini.uri = Uri::from_static("/?alt=sse");
         }
@@ -77,16 +85,10 @@ impl Proxy {
             body,
             requested,
             translation: None,
+            translation_bytes,
+            reserved: 0,
             without_signatures: false,
         });
-        let model_call = match (is_stream, call.counts()) {
-            (true, _) => ModelCall::Stream,
-            (false, true) => ModelCall::Whole(WholeCall::CountTokens),
-            (false, false) => ModelCall::Whole(WholeCall::Generate),
-        };
-        if is_stream {
-            context.operation = Some(Operation::Stream);
-        }
         let mut request = ModelRequest::new(&target, model_call, Bytes::new());
         request.source = Some(source);
         let choice = self.select(&target, context)?;
@@ -109,6 +111,21 @@ impl Proxy {
         }
     }
 
+    /// Reads the head of a request.
+    async fn request_head<P: Platform>(
+        &self,
+        body: &Bytes,
+        context: &mut RequestContext<P>,
+    ) -> Result<RequestHead, Error> {
+        let dialect = context.dialect;
+        if body.len() <= HEAVY {
+            return RequestHead::read(body, dialect);
+        }
+        let (length, longest, body) = (body.len(), self.settings.queue_timeout, body.clone());
+        let work = move || RequestHead::read(&body, dialect);
+        Box::pin(memory::work_on(length, context, longest, work)).await?
+    }
+
     /// Translates a whole answer into the dialect of the request.
     async fn translate_answer<P: Platform>(
         &self,
@@ -116,17 +133,18 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
-        let source = request.source.as_ref();
-        let Some(form) = source.and_then(|source| self.answer_form(source, context)) else {
-            return Ok(Answer::from(answer));
-        };
-        let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
-        let text = answer.body.clone();
-        let work = move || form.whole(&text);
-        let (body, unknown_parts) =
-            Box::pin(memory::work_on(length, context, longest, work)).await??;
-        context.note_unknown_parts(unknown_parts);
-        answer.body = body;
+        let Some(source) = &request.source else { return Ok(Answer::from(answer)) };
+        if let Count(call) = source.call {
+            answer.body = call.answer(&answer.body)?;
+        } else if let Some(form) = self.answer_form(source, context) {
+            let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
+            let text = answer.body.clone();
+            let work = move || form.whole(&text);
+            let (body, left_out) =
+                Box::pin(memory::work_on(length, context, longest, work)).await??;
+            context.note_left_out(left_out);
+            answer.body = body;
+        }
         answer.headers.insert(CONTENT_TYPE, JSON);
         Ok(Answer::from(answer))
     }
@@ -136,7 +154,9 @@ impl Proxy {
     fn requested_model(&self, requested: &str) -> Result<Arc<str>, Error> {
         let model = normalized(requested);
         let has_alias = ModelAlias::find(&self.reloadable().model_aliases, model).is_some();
-        if !has_alias && is_foreign(model) {
+        // A name becomes part of the path of a request to Google.
+        let is_name = has_alias || (model_name(model).is_some() && !is_foreign(model));
+        if !is_name || requested.len() > LONGEST_MODEL {
             return Err(unknown_model(requested));
         }
         Ok(model.into())
@@ -160,14 +180,22 @@ impl Proxy {
         };
         let (call, body) = (source.call, source.body.clone());
         let (length, longest) = (body.len(), self.settings.queue_timeout);
-        // The translated body is a second copy.
-        if source.translation.is_none() {
-            memory::grow(context, length, longest).await?;
+        let (needed, reserved) = (source.translation_bytes, source.reserved);
+        if needed > reserved {
+            memory::grow(context, needed - reserved, longest).await?;
         }
         let work = move || call.translate(&body, &target);
         let translation = Box::pin(memory::work_on(length, context, longest, work)).await??;
+        // The translated body is a second copy, and usually all that is left of the memory.
+        let (reserved, left) = (reserved.max(needed), translation.written.body.len());
+        if left > reserved {
+            memory::grow(context, left - reserved, longest).await?;
+        } else {
+            context.shrink_memory_by(reserved - left);
+        }
         request.body = translation.written.body.clone();
         if let Some(source) = &mut request.source {
+            source.reserved = left;
             source.translation = Some(translation);
         }
         Ok(())
@@ -188,18 +216,19 @@ impl Proxy {
         self.prepare(upstream, request, context).await
     }
 
-    /// The form of the answer that is about to be written; `None` before the request is translated.
+    /// The form of the answer that is about to be written; `None` before the request is translated, and for
+    /// a count of tokens.
     pub(super) fn answer_form<P: Platform>(
         &self,
         source: &SourceRequest,
         context: &RequestContext<P>,
     ) -> Option<AnswerForm> {
-        let plan = source.translation.as_ref()?.plan.clone();
+        let plan = source.translation.as_ref()?.plan.clone()?;
         let request_id = context.id.as_str().to_owned();
         Some(AnswerForm { plan, birth: self.birth(context), request_id })
     }
 
-    /// What an answer is born with.
+    /// What a new answer begins with.
     fn birth<P: Platform>(&self, context: &RequestContext<P>) -> Birth {
         let platform = context.platform();
         let mut seed = [0; 32];
@@ -244,44 +273,11 @@ fn gemini_parts(parts: &Parts) -> Parts {
     gemini
 }
 
-/// The model and whether a stream is wanted: what decides over the upstream.
-fn head(body: &[u8], dialect: Dialect) -> Result<(Arc<str>, bool), Error> {
-    let (model, is_stream) = scan(body)?;
-    let Some(model) = model.filter(|model| !model.is_empty()) else {
-        let message = match dialect {
-            Dialect::Anthropic => "model: Field required",
-            _ => "The request names no model. Add the field `model`.",
-        };
-        return Err(Refusal::error(RefusalCode::InvalidValue, "model", message));
-    };
-    Ok((model, is_stream))
-}
-
-fn scan(body: &[u8]) -> Result<(Option<Arc<str>>, bool), JsonError> {
-    let mut cursor = Cursor::new(body)?;
-    let (mut model, mut is_stream) = (None, false);
-    let mut inside = cursor.object()?;
-    while let Some(key) = cursor.key(&mut inside)? {
-        match &*key.value {
-            b"model" if cursor.kind()? == ValueKind::String => {
-                let name = cursor.string_or_skip()?;
-                model = name.map(|name| Arc::from(&*name.into_str()));
-            }
-            b"stream" => {
-                let value = cursor.skip()?;
-                is_stream = cursor.text(value) == b"true";
-            }
-            _ => {
-                cursor.skip()?;
-            }
-        }
-    }
-    cursor.end()?;
-    Ok((model, is_stream))
-}
-
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
+
+/// The longest name that an alias can stand for. The answer and the log repeat it.
+const LONGEST_MODEL: usize = 512;
 
 /// How much of an unknown name an error shows.
 const LONGEST_SHOWN: usize = 100;

@@ -445,7 +445,7 @@ fn skip<'a, 'b>(segments: &'a [&'b str], is_skipped: impl Fn(&str) -> bool) -> &
 }
 
 /// A segment as a model's name: letters, digits and `._@-`, the first one a letter or digit.
-fn model_name(segment: &str) -> Option<&str> {
+pub(crate) fn model_name(segment: &str) -> Option<&str> {
     let is_plain =
         |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'@' | b'-');
     let is_name = segment.len() <= LONGEST_NAME
