@@ -210,6 +210,8 @@ impl Walk {
         let keyword = steps.next().unwrap_or_default();
         match steps.next() {
             Some(name) if is_definitions(&keyword) => self.definitions.contains(&name),
+            // All definitions together are no schema, and they may get another name.
+            None if is_definitions(&keyword) => false,
             _ => self.keywords.contains(&keyword),
         }
     }

@@ -103,6 +103,10 @@ fn a_reference_to_nothing_is_removed() {
         ),
         (r##"{"items":{"$ref":"https://example.com/schema"}}"##, r#"{"items":{}}"#),
         (r##"{"items":{"$ref":"#name"}}"##, r#"{"items":{}}"#),
+        (
+            r##"{"items":{"$ref":"#/definitions"},"definitions":{"A":{}}}"##,
+            r#"{"items":{},"$defs":{"A":{}}}"#,
+        ),
     ] {
         assert_eq!(answer(json), expected, "{json}");
     }
