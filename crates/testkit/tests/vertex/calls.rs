@@ -4,7 +4,7 @@ use code_assist_testkit::client::{post, with};
 use code_assist_testkit::script::{Piece, Reply};
 use serde_json::Value;
 
-use crate::{GOOGLE, HELLO, PLACE, TOKEN, account, answering, run, sent, with_google};
+use crate::{GOOGLE, HELLO, PLACE, TOKEN, account, answering, at_vertex, run, sent, with_google};
 
 const ANSWER: &str = r#"{"candidates": [{"content": {"role": "model","parts": [{"text": "Hi"}]},"finishReason": "STOP","citationMetadata": {"citations": [{"uri": "u"}]}}],"createTime": "x"}"#;
 
@@ -161,7 +161,7 @@ fn the_operators_project_for_quotas_goes_with_every_request() {
     ] {
         run(&script, &proxy, with(post(path, HELLO), "x-goog-user-project", "clients"));
     }
-    let sent = crate::at_vertex(&script);
+    let sent = at_vertex(&script);
     assert_eq!(sent.len(), 3);
     assert!(sent.iter().all(|it| it.headers["x-goog-user-project"] == "payer"), "{sent:?}");
 }
@@ -171,5 +171,27 @@ fn a_model_that_no_path_can_have_is_not_found() {
     let (script, proxy) = answering(|| Reply::ok("{}"));
     let answer = run(&script, &proxy, post("/v1beta/models/a%25b:generateContent", HELLO));
     assert_eq!(answer.status, 404, "{}", answer.text());
-    assert!(crate::at_vertex(&script).is_empty());
+    assert!(at_vertex(&script).is_empty());
+}
+
+#[test]
+fn openais_embeddings_are_one_call_or_as_many_as_the_model_wants() {
+    for (takes_one, most) in [(false, 1), (true, 4)] {
+        let (script, proxy) = with_google(account(), move |request| {
+            let texts = request.body.matches(r#""content""#).count();
+            if takes_one && texts > 1 {
+                let refusal = r#"{"error":{"code":400,"message":"One instance only.","status":"INVALID_ARGUMENT"}}"#;
+                return Reply::status(400, refusal);
+            }
+            let one = r#"{"embeddings":{"values":[0.5],"statistics":{"token_count":2}}}"#;
+            Reply::status(200, format!(r#"{{"predictions":[{}]}}"#, vec![one; texts].join(",")))
+        });
+        let body = r#"{"model":"gemini-embedding-001","input":["a","b","c"]}"#;
+        let answer = run(&script, &proxy, post("/v1/embeddings", body));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.text().contains(r#""index":2,"embedding":[0.5]"#), "{}", answer.text());
+        assert!(answer.text().contains(r#""prompt_tokens":6"#), "{}", answer.text());
+        let calls = at_vertex(&script).iter().filter(|call| call.line.contains(":predict")).count();
+        assert_eq!(calls, most);
+    }
 }
