@@ -87,8 +87,8 @@ enum Command {
     Test,
     /// Drives both builds, with each provider behind them, with real clients, pinned and unmodified.
     ///
-    /// These are python-genai (two generations), js-genai, the legacy JS SDK, the Gemini CLI, OpenAI's and
-    /// Vercel's SDK.
+    /// These are python-genai (two generations), js-genai, the legacy JS SDK, the Gemini CLI, the SDKs of
+    /// OpenAI and Anthropic, LangChain, Pydantic AI, LiteLLM and Vercel's AI SDK.
     Clients,
     /// Drives both builds with agents for programming, pinned and unmodified, on the emulator.
     ///

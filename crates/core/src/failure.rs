@@ -48,6 +48,9 @@ pub enum FailureClass {
     LocalResources,
     /// The answer is not what the protocol says.
     Malformed,
+    /// Upstream has answered as its protocol says, and the model has given nothing, or not the reason of its
+    /// end. A client of the Gemini API gets this as a good answer, which it is for breakers too.
+    NoAnswer,
     /// A stream ended without an event for the client.
     NoEvents,
     /// The connection broke, and upstream has certainly not processed the request.

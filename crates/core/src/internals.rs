@@ -8,7 +8,7 @@ pub mod access {
 
 /// What clients speak.
 pub mod dialect {
-    pub use crate::dialect::{anthropic, gemini, openai, route, translate};
+    pub use crate::dialect::{Dialect, anthropic, gemini, openai, route, translate};
 }
 
 /// What all Google APIs share.

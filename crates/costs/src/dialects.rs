@@ -69,15 +69,15 @@ pub(crate) fn messages_call() -> Rounds {
 }
 
 pub(crate) fn chat_whole() -> Rounds {
-    answering(|event| chat_writer().whole(event).expect("a good answer"))
+    answering(chat_writer, |mut writer, event| writer.whole(event).expect("a good answer"))
 }
 
 pub(crate) fn responses_whole() -> Rounds {
-    answering(|event| responses_writer().whole(event).expect("a good answer"))
+    answering(responses_writer, |writer, event| writer.whole(event).expect("a good answer"))
 }
 
 pub(crate) fn messages_whole() -> Rounds {
-    answering(|event| messages_writer().whole(event).expect("a good answer"))
+    answering(messages_writer, |writer, event| writer.whole(event).expect("a good answer"))
 }
 
 /// One event in the middle of a stream.
@@ -101,11 +101,14 @@ fn write(writer: &mut impl EventWriter, event: &str, out: &mut BytesMut) {
     black_box(out.split().freeze());
 }
 
-fn answering(whole: fn(&AnswerEvent<'_>) -> Bytes) -> Rounds {
-    Rounds::on(whole, |whole| {
-        let event = AnswerEvent::read(dialect_texts::WHOLE.as_bytes()).expect("a good answer");
-        black_box(whole(&event));
-    })
+fn answering<W: 'static>(new: fn() -> W, whole: fn(W, &AnswerEvent<'_>) -> Bytes) -> Rounds {
+    Rounds(Box::new(move || {
+        let writer = new();
+        Box::new(move || {
+            let event = AnswerEvent::read(dialect_texts::WHOLE.as_bytes()).expect("a good answer");
+            black_box(whole(writer, &event));
+        })
+    }))
 }
 
 /// A writer of any dialect.

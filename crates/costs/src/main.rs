@@ -4,6 +4,7 @@
 //! `costs` lists the cases; `costs CASE` runs one. Its input is made, it runs twice unmeasured, so
 //! that whatever is done once in a process is done, and then once inside [`measured`], the function
 //! that callgrind watches. It prints how many allocations that took and of how many bytes.
+//! `costs CASE N` runs it N times and prints how long the quickest run took.
 //!
 //! Everything is fixed: inputs, clock, random bits, one thread, no input or output.
 
@@ -20,6 +21,7 @@ mod texts;
 
 use std::alloc::System;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -44,7 +46,10 @@ fn main() -> ExitCode {
         println!("there is no case `{name}`");
         return ExitCode::from(2);
     };
-    run(case);
+    match std::env::args().nth(2).and_then(|times| times.parse().ok()) {
+        Some(times) => time(case, times),
+        None => run(case),
+    }
     ExitCode::SUCCESS
 }
 
@@ -63,6 +68,17 @@ fn run(case: &Case) {
     let counted = region.change();
     let allocations = counted.allocations + counted.reallocations;
     println!("{allocations} allocations, {} bytes", counted.bytes_allocated);
+}
+
+fn time(case: &Case, times: usize) {
+    let mut rounds = (case.set_up)();
+    let quickest = (0..times).map(|_| {
+        let round = rounds.next();
+        let begin = Instant::now();
+        round();
+        begin.elapsed()
+    });
+    println!("{:?}", quickest.min().unwrap_or_default());
 }
 
 /// What callgrind counts, and nothing else.

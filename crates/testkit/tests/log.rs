@@ -51,6 +51,7 @@ fn the_access_log_line_of_a_request_has_every_key_and_no_secret() {
             "status",
             "x_cache",
             "method",
+            "dialect",
             "stream",
             "upstream_ms",
             "overhead_ms",
@@ -69,6 +70,42 @@ fn the_access_log_line_of_a_request_has_every_key_and_no_secret() {
     assert!(!format!("{log:?}").contains("secret"), "{log:?}");
     let outcomes: Vec<&str> = lines.iter().map(|line| line.fields["outcome"].as_str()).collect();
     assert_eq!(outcomes, ["ok", "ok", "ok", "refused", "refused", "refused", "client_gone"]);
+}
+
+#[test]
+fn the_access_log_line_names_the_dialect_and_the_method_of_the_gemini_request() {
+    const CHAT: &str = r#"{"model":"google/gemini-2.5-flash","messages":[{"role":"user","content":"hi"}],"max_tokens":9}"#;
+    let streamed = CHAT.replace("\"max_tokens\"", "\"stream\":true,\"max_tokens\"");
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google());
+        let proxy = signed_in(&script);
+        for (path, body) in [
+            (GENERATE, HELLO),
+            ("/v1/chat/completions", CHAT),
+            ("/v1/messages", &streamed),
+            ("/v1/messages/count_tokens", CHAT),
+            ("/v1/chat/completions", "{"),
+            ("/v1/images/generations", "{}"),
+        ] {
+            script.run(&proxy, ask(&proxy, &script, post(path, body)));
+        }
+    });
+    let lines: Vec<[&str; 4]> = log
+        .iter()
+        .filter(|line| line.target == "request")
+        .map(|line| ["dialect", "method", "model", "reason"].map(|name| &*line.fields[name]))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ["gemini", "generateContent", "gemini-2.5-flash", ""],
+            ["openai", "generateContent", "gemini-2.5-flash", ""],
+            ["anthropic", "streamGenerateContent", "gemini-2.5-flash", ""],
+            ["anthropic", "countTokens", "gemini-2.5-flash", ""],
+            ["openai", "generateContent", "", "malformed_json"],
+            ["openai", "", "", "refused"],
+        ]
+    );
 }
 
 #[test]
@@ -109,6 +146,38 @@ fn a_failover_is_logged_with_its_request_and_in_the_access_log_line() {
     let expected = [["req-moved", "gemini-api", "code-assist"], ["req-named", "gemini-api", ""]];
     assert_eq!(lines, expected.map(|line| line.map(str::to_owned)));
     assert!(!format!("{log:?}").contains("secret"), "{log:?}");
+}
+
+#[test]
+fn calls_that_a_client_has_not_got_are_in_the_access_log_line() {
+    let calls = r#"{"functionCall":{"name":"f"}},{"functionCall":{"name":"g"}}"#;
+    let content = format!(r#"{{"content":{{"parts":[{calls}]}},"finishReason":"STOP"}}"#);
+    let event = format!(r#"{{"response":{{"candidates":[{content}]}}}}"#);
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google_but(move |request| {
+            if request.line.contains(":streamGenerateContent") {
+                let stream = format!("data: {event}\n\ndata: {event}\n\n");
+                return Some(Reply::status(200, stream));
+            }
+            let is_asked = request.line.contains(":generateContent");
+            is_asked.then(|| Reply::status(200, event.clone()))
+        }));
+        let settings = [("GEMINI_PROJECT_ID", "p"), ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.t")];
+        let proxy = proxy_with(&script, &settings);
+        for more in
+            ["", r#","parallel_tool_calls":false"#, r#","parallel_tool_calls":false,"stream":true"#]
+        {
+            let body = format!(
+                r#"{{"model":"gemini-2.5-pro","messages":[{{"role":"user","content":"hi"}}]{more}}}"#
+            );
+            let request = post("/v1/chat/completions", &body);
+            assert_eq!(script.run(&proxy, ask(&proxy, &script, request)).status, 200);
+        }
+    });
+    let lines = log.iter().filter(|line| line.target == "request");
+    let withheld: Vec<Option<&str>> =
+        lines.map(|line| line.fields.get("withheld_calls").map(String::as_str)).collect();
+    assert_eq!(withheld, [None, Some("1"), Some("3")], "{log:?}");
 }
 
 #[test]

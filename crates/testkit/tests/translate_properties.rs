@@ -369,7 +369,7 @@ fn result_mark(at: usize) -> String {
 }
 
 fn text(json: &RawValue) -> Text<'_> {
-    Text::Json(JsonText::of(json).unwrap())
+    Text::Json(JsonText::of(json).expect("a string is drawn"))
 }
 
 fn request() -> impl Strategy<Value = RequestSpec> {
@@ -402,7 +402,9 @@ fn request() -> impl Strategy<Value = RequestSpec> {
             functions,
             google,
             choice,
-            schema: schema.map(|schema| RawValue::from_string(schema.to_owned()).unwrap()),
+            schema: schema.map(|schema| {
+                RawValue::from_string(schema.to_owned()).expect("the schemas are JSON")
+            }),
         })
 }
 
@@ -459,9 +461,9 @@ fn json_text() -> impl Strategy<Value = Box<RawValue>> {
         3 => select(vec![
             r#""""#, r#""a""#, r#""\ud83d""#, r#""\u0000\"\\\/""#, "\"\u{2028}\u{85}ä\"",
         ]).prop_map(str::to_owned),
-        1 => any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
+        1 => any::<String>().prop_map(|text| serde_json::to_string(&text).expect("a string is JSON")),
     ];
-    written.prop_map(|json| RawValue::from_string(json).unwrap())
+    written.prop_map(|json| RawValue::from_string(json).expect("JSON is drawn"))
 }
 
 fn target() -> impl Strategy<Value = Target> {

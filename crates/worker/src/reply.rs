@@ -59,7 +59,7 @@ async fn stream_early<B>(
     let writing = Box::pin(async {
         let response = loop {
             task.write(&early.heartbeat()).await;
-            if let Some(response) = within(edge, HEARTBEAT, answer.as_mut()).await {
+            if let Some(response) = within(edge, EarlyHead::PAUSE, answer.as_mut()).await {
                 break response;
             }
         };
@@ -183,9 +183,6 @@ fn header_lines(headers: &HeaderMap) -> String {
     runtime::add_headers(&mut text, headers);
     text
 }
-
-/// The pause between two heartbeats, as within a stream.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// In bytes: a chunk of this size is written without waiting for more.
 const LARGE: usize = 1 << 16;

@@ -80,7 +80,7 @@ impl<P: Platform> Events<P> {
         platform: &P,
     ) -> Self {
         let silence =
-            encoder.has_heartbeats().then(|| Box::new(IdleTimer::new(platform, HEARTBEAT)));
+            encoder.has_heartbeats().then(|| Box::new(IdleTimer::new(platform, HEARTBEAT_PAUSE)));
         Self {
             upstream: Some(upstream),
             reader: Reader::new(limits.event_bytes),
@@ -132,8 +132,7 @@ impl<P: Platform> Events<P> {
         context: &mut RequestContext<P>,
     ) -> Poll<Option<Bytes>> {
         // The shell asks again when the client has taken the piece before.
-        let held = self.reader.held() + self.encoder.held();
-        if self.ready.is_empty() && held <= SMALL_ANSWER {
+        if self.may_hold > SMALL_ANSWER && self.ready.is_empty() && self.held() <= SMALL_ANSWER {
             self.shrink(SMALL_ANSWER, context);
         }
         loop {
@@ -177,8 +176,9 @@ impl<P: Platform> Events<P> {
                     match step {
                         Some(StreamStep::Piece(piece)) => {
                             // What was read of the event is not held any more.
-                            let held = self.reader.held() + self.encoder.held();
-                            self.shrink(held + piece.len(), context);
+                            if self.may_hold > SMALL_ANSWER {
+                                self.shrink(self.held() + piece.len(), context);
+                            }
                             return Poll::Ready(StreamStep::Piece(piece));
                         }
                         Some(step) => return Poll::Ready(step),
@@ -253,6 +253,11 @@ impl<P: Platform> Events<P> {
         grown
     }
 
+    /// The bytes that are kept for later: of events that are not complete, and of the answer so far.
+    fn held(&self) -> usize {
+        self.reader.held() + self.encoder.held()
+    }
+
     /// Gives back the memory that exceeds so many bytes, and what every request has memory for.
     fn shrink(&mut self, bytes: usize, context: &mut RequestContext<P>) {
         let bytes = bytes.max(SMALL_ANSWER);
@@ -293,7 +298,7 @@ impl<P: Platform> Events<P> {
                 if !self.grow(held + piece.len() + self.encoder.held(), context) {
                     return Some(StreamStep::Failed(OVERLOADED));
                 }
-                (!piece.is_empty()).then_some(StreamStep::Piece(piece))
+                if piece.is_empty() { None } else { Some(StreamStep::Piece(piece)) }
             }
             EventContent::Nothing => None,
         }
@@ -306,7 +311,7 @@ impl<P: Platform> Events<P> {
             Err(error) => return self.fail(&error, context),
         };
         self.upstream = None;
-        context.note_unknown_parts(self.encoder.unknown_parts());
+        context.note_left_out(self.encoder.left_out());
         context.upstream_ended(CallOutcomes::SUCCESS);
         let finished = self.decoder.finished();
         context.settle(if finished { RequestOutcome::Ok } else { RequestOutcome::Cut });
@@ -330,9 +335,9 @@ impl<P: Platform> Events<P> {
     }
 }
 
-/// How long a client gets nothing before a heartbeat is sent (`docs/reference/dialects.md` 6.7): boxes in
-/// between cut connections that are silent for a minute.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a client gets nothing before a heartbeat is sent (`docs/reference/dialects.md` 6.7): some
+/// gateways between the proxy and its clients cut connections that are silent for a minute.
+pub(crate) const HEARTBEAT_PAUSE: Duration = Duration::from_secs(15);
 
 /// The pause before the bare error, long enough that it does not arrive in the error event's chunk.
 pub(super) const OWN_CHUNK: Duration = Duration::from_millis(20);

@@ -19,7 +19,7 @@ use crate::metrics::RequestOutcome;
 use crate::platform::{BodyError, Platform};
 
 pub(crate) use copied::CopiedStream;
-pub(crate) use events::{EventLimits, Events};
+pub(crate) use events::{EventLimits, Events, HEARTBEAT_PAUSE};
 use passthrough::{PassThrough, SILENT};
 
 /// The body of an answer, of any kind. The request's context ends with it.

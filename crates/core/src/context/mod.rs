@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 
 use crate::caller::Caller;
-use crate::dialect::{Dialect, Operation};
+use crate::dialect::{Dialect, LeftOut, Operation};
 use crate::error::Error;
 use crate::google::usage::TokenUsage;
 use crate::ids::RequestId;
@@ -44,6 +44,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) operation: Option<Operation>,
     /// What the client speaks.
     pub(crate) dialect: Dialect,
+    /// The field of the client's request that has the prompt, in other dialects than Gemini's.
+    pub(crate) prompt_field: &'static str,
     /// The model as it is sent upstream; empty where there is none.
     pub(crate) model: Arc<str>,
     pub(crate) caller: Caller,
@@ -80,6 +82,8 @@ pub(crate) struct RequestContext<P: Platform> {
     /// The label of the error, if it is one.
     pub(crate) error: Option<&'static str>,
     retries: u32,
+    /// The calls that a client which takes one at a time has not got.
+    withheld_calls: usize,
     /// `ClientGone` until something else is settled.
     outcome: RequestOutcome,
     /// False for health checks and the like, and for the proxy's own work. These count as in flight, so
@@ -168,6 +172,7 @@ impl<P: Platform> RequestContext<P> {
             received,
             operation: None,
             dialect: Dialect::Gemini,
+            prompt_field: "messages",
             model: Arc::default(),
             caller: Caller::Unknown,
             routing: None,
@@ -189,6 +194,7 @@ impl<P: Platform> RequestContext<P> {
             status: 0,
             error: None,
             retries: 0,
+            withheld_calls: 0,
             outcome: RequestOutcome::ClientGone,
             counted,
             memory: None,
@@ -240,9 +246,10 @@ impl<P: Platform> RequestContext<P> {
         self.deadline.map(|deadline| deadline.left(now))
     }
 
-    /// Counts the parts of an answer that the client's dialect has no form for.
-    pub(crate) fn note_unknown_parts(&self, parts: usize) {
-        self.metrics.dialects.unknown_parts(parts);
+    /// Notes what the client has not got of its answer.
+    pub(crate) fn note_left_out(&mut self, left_out: LeftOut) {
+        self.metrics.dialects.unknown_parts(left_out.unknown_parts);
+        self.withheld_calls = left_out.withheld_calls;
     }
 
     /// Records, once, whether a client's request found its access token at hand.
@@ -396,6 +403,7 @@ impl<P: Platform> RequestContext<P> {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             usage: self.usage,
+            withheld_calls: (self.withheld_calls > 0).then_some(self.withheld_calls),
             total: now.since(self.received),
             upstream: self.timings.upstream,
             overhead: self.timings.overhead(self.received, now),

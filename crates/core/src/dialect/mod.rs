@@ -16,7 +16,9 @@ use crate::error::Error;
 use event::{GeminiEvent, StreamFailure};
 pub use operation::{CopiedKind, Operation};
 pub(crate) use operation::{ModelCall, WholeCall};
-pub(crate) use translated::{AnswerForm, TranslatedCall, TranslatedEncoder, Translation};
+pub(crate) use translated::{
+    AnswerForm, CountCall, GenerateCall, LeftOut, TranslatedCall, TranslatedEncoder, Translation,
+};
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,15 +117,16 @@ impl StreamEncoder {
         }
     }
 
-    /// How many parts of the answer the dialect has no form for.
-    pub(crate) fn unknown_parts(&self) -> usize {
+    /// What the client has not got of the answer.
+    pub(crate) fn left_out(&self) -> LeftOut {
         match self {
-            Self::Gemini(_) => 0,
-            Self::Translated(encoder) => encoder.unknown_parts(),
+            Self::Gemini(_) => LeftOut::default(),
+            Self::Translated(encoder) => encoder.left_out(),
         }
     }
 
     /// How many bytes are kept for what is written later.
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         match self {
             Self::Gemini(_) => 0,

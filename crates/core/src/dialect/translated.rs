@@ -6,6 +6,7 @@ use super::anthropic::count::write_count;
 use super::anthropic::write::MessagesWriter;
 use super::anthropic::{self, MessagesPlan};
 use super::event::GeminiEvent;
+use super::openai;
 use super::openai::chat::write::ChatWriter;
 use super::openai::chat::{self, ChatPlan};
 use super::openai::completions;
@@ -23,14 +24,28 @@ use crate::sse;
 /// A call that is translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TranslatedCall {
+    /// It counts tokens.
+    Count(CountCall),
+    /// It generates an answer.
+    Generate(GenerateCall),
+}
+
+/// A call that counts tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CountCall {
+    /// OpenAI's `responses/input_tokens`.
+    InputTokens,
+    /// Anthropic's `messages/count_tokens`.
+    MessageTokens,
+}
+
+/// A call that generates an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GenerateCall {
     /// OpenAI's `chat/completions`.
     ChatCompletions,
     /// OpenAI's `completions`.
     Completions,
-    /// Anthropic's `messages/count_tokens`.
-    CountTokens,
-    /// OpenAI's `responses/input_tokens`.
-    InputTokens,
     /// Anthropic's `messages`.
     Messages,
     /// OpenAI's `responses`.
@@ -41,7 +56,8 @@ pub(crate) enum TranslatedCall {
 #[derive(Debug)]
 pub(crate) struct Translation {
     pub(crate) written: Written,
-    pub(crate) plan: WriterPlan,
+    /// `None` for a count of tokens, which needs nothing.
+    pub(crate) plan: Option<WriterPlan>,
 }
 
 /// What an answer needs to know of its request, by dialect.
@@ -49,21 +65,46 @@ pub(crate) struct Translation {
 pub(crate) enum WriterPlan {
     Chat(ChatPlan),
     Completions(ChatPlan),
-    CountTokens,
-    InputTokens,
     Messages(MessagesPlan),
     Responses(ResponsesPlan),
 }
 
 impl TranslatedCall {
-    /// True for a call that counts tokens.
-    pub(crate) fn counts(self) -> bool {
-        matches!(self, Self::CountTokens | Self::InputTokens)
-    }
-
     /// Translates a request for `target`.
     pub(crate) fn translate(self, body: &Bytes, target: &Target) -> Result<Translation, Error> {
-        let (written, plan) = match self {
+        match self {
+            Self::Count(call) => {
+                Ok(Translation { written: call.translate(body, target)?, plan: None })
+            }
+            Self::Generate(call) => {
+                let (written, plan) = call.translate(body, target)?;
+                Ok(Translation { written, plan: Some(plan) })
+            }
+        }
+    }
+}
+
+impl CountCall {
+    fn translate(self, body: &Bytes, target: &Target) -> Result<Written, Error> {
+        match self {
+            Self::InputTokens => responses::read::read_tokens(body, target),
+            Self::MessageTokens => anthropic::read::read_count(body, target),
+        }
+    }
+
+    /// Translates the answer, which is one of `countTokens`.
+    pub(crate) fn answer(self, text: &[u8]) -> Result<Bytes, Error> {
+        let total = total_tokens(text)?;
+        Ok(match self {
+            Self::InputTokens => write_tokens(total),
+            Self::MessageTokens => write_count(total),
+        })
+    }
+}
+
+impl GenerateCall {
+    fn translate(self, body: &Bytes, target: &Target) -> Result<(Written, WriterPlan), Error> {
+        Ok(match self {
             Self::ChatCompletions => {
                 let (written, plan) = chat::read::read(body, target)?;
                 (written, WriterPlan::Chat(plan))
@@ -71,12 +112,6 @@ impl TranslatedCall {
             Self::Completions => {
                 let (written, plan) = completions::read::read(body, target)?;
                 (written, WriterPlan::Completions(plan))
-            }
-            Self::CountTokens => {
-                (anthropic::read::read_count(body, target)?, WriterPlan::CountTokens)
-            }
-            Self::InputTokens => {
-                (responses::read::read_tokens(body, target)?, WriterPlan::InputTokens)
             }
             Self::Messages => {
                 let (written, plan) = anthropic::read::read(body, target)?;
@@ -86,12 +121,11 @@ impl TranslatedCall {
                 let (written, plan) = responses::read::read(body, target)?;
                 (written, WriterPlan::Responses(plan))
             }
-        };
-        Ok(Translation { written, plan })
+        })
     }
 }
 
-/// The form of an answer.
+/// The form of an answer that is generated.
 #[derive(Debug, Clone)]
 pub(crate) struct AnswerForm {
     pub(crate) plan: WriterPlan,
@@ -103,13 +137,13 @@ pub(crate) struct AnswerForm {
 impl AnswerForm {
     /// A heartbeat before the first event of a stream.
     pub(crate) fn first_heartbeat(&self) -> Bytes {
-        match self.plan {
-            // Its clients count events.
-            WriterPlan::Messages(_) => {
-                Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n")
+        Bytes::from_static(match self.plan {
+            WriterPlan::Messages(_) => anthropic::write::HEARTBEAT,
+            // In Responses only a writer can number an event.
+            WriterPlan::Chat(_) | WriterPlan::Completions(_) | WriterPlan::Responses(_) => {
+                openai::frames::HEARTBEAT
             }
-            _ => Bytes::from_static(b": \n\n"),
-        }
+        })
     }
 
     /// An error as the first event of a stream.
@@ -117,15 +151,66 @@ impl AnswerForm {
         TranslatedEncoder::new(self).error(error)
     }
 
-    /// Translates a whole answer. The number is that of its unknown parts.
-    pub(crate) fn whole(self, text: &[u8]) -> Result<(Bytes, usize), Error> {
-        match self.plan {
-            WriterPlan::CountTokens => Ok((write_count(total_tokens(text)?), 0)),
-            WriterPlan::InputTokens => Ok((write_tokens(total_tokens(text)?), 0)),
-            _ => {
-                let event = read(text)?;
-                Ok((Writer::new(&self).whole(&event)?, event.unknown_parts()))
+    /// Translates a whole answer.
+    pub(crate) fn whole(&self, text: &[u8]) -> Result<(Bytes, LeftOut), Error> {
+        let event = read(text)?;
+        let mut counter = LeftOutCounter::new(self.plan.gives_one_call());
+        counter.event(&event);
+        Ok((Writer::new(self).whole(&event)?, counter.left_out))
+    }
+}
+
+impl WriterPlan {
+    /// True if the client gets one call at most.
+    fn gives_one_call(&self) -> bool {
+        match self {
+            Self::Chat(plan) | Self::Completions(plan) => plan.plan.one_call,
+            Self::Messages(plan) => plan.plan.one_call,
+            Self::Responses(plan) => plan.plan.one_call,
+        }
+    }
+}
+
+/// What a client does not get of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LeftOut {
+    /// Parts that the dialect has no form for.
+    pub(crate) unknown_parts: usize,
+    /// Calls after the first one, for a client that takes one at a time.
+    pub(crate) withheld_calls: usize,
+}
+
+/// Counts what a client does not get.
+#[derive(Debug)]
+struct LeftOutCounter {
+    gives_one_call: bool,
+    /// The candidates with a call.
+    have_called: Vec<u32>,
+    left_out: LeftOut,
+}
+
+impl LeftOutCounter {
+    fn new(gives_one_call: bool) -> Self {
+        Self { gives_one_call, have_called: Vec::new(), left_out: LeftOut::default() }
+    }
+
+    fn event(&mut self, event: &AnswerEvent<'_>) {
+        self.left_out.unknown_parts += event.unknown_parts();
+        if self.gives_one_call {
+            self.calls(event);
+        }
+    }
+
+    fn calls(&mut self, event: &AnswerEvent<'_>) {
+        for (candidate, position) in event.candidates.iter().flatten().zip(0..) {
+            let index = candidate.index.unwrap_or(position);
+            let parts = candidate.content.iter().filter_map(|content| content.parts.as_ref());
+            let calls = parts.flatten().filter(|part| part.function_call.is_some()).count();
+            let is_given = calls > 0 && !self.have_called.contains(&index);
+            if is_given {
+                self.have_called.push(index);
             }
+            self.left_out.withheld_calls += calls - usize::from(is_given);
         }
     }
 }
@@ -138,7 +223,7 @@ pub(crate) struct TranslatedEncoder {
     event: BytesMut,
     /// What the client gets. Its memory is used again once it has been sent.
     out: BytesMut,
-    unknown_parts: usize,
+    left_out: LeftOutCounter,
 }
 
 impl TranslatedEncoder {
@@ -147,7 +232,7 @@ impl TranslatedEncoder {
             writer: Writer::new(form),
             event: BytesMut::new(),
             out: BytesMut::new(),
-            unknown_parts: 0,
+            left_out: LeftOutCounter::new(form.plan.gives_one_call()),
         }
     }
 
@@ -159,7 +244,7 @@ impl TranslatedEncoder {
             self.out.reserve(BUFFER);
         }
         let written = read(&self.event).and_then(|event| {
-            self.unknown_parts += event.unknown_parts();
+            self.left_out.event(&event);
             self.writer.event(&event, &mut self.out)
         });
         if let Err(error) = written {
@@ -183,7 +268,7 @@ impl TranslatedEncoder {
     }
 
     pub(super) fn heartbeat(&mut self) -> Bytes {
-        self.writer.beat(&mut self.out);
+        self.writer.heartbeat(&mut self.out);
         sse::taken(&mut self.out)
     }
 
@@ -191,8 +276,8 @@ impl TranslatedEncoder {
         self.writer.held()
     }
 
-    pub(super) fn unknown_parts(&self) -> usize {
-        self.unknown_parts
+    pub(super) fn left_out(&self) -> LeftOut {
+        self.left_out.left_out
     }
 }
 
@@ -230,9 +315,6 @@ impl Writer {
                 let writer = MessagesWriter::new(plan, birth);
                 Self::Messages(writer.with_request_id(&form.request_id))
             }
-            WriterPlan::CountTokens | WriterPlan::InputTokens => {
-                unreachable!("a count is no stream")
-            }
         }
     }
 
@@ -248,8 +330,8 @@ impl Writer {
         each!(self, writer => writer.error(error, out));
     }
 
-    fn beat(&mut self, out: &mut BytesMut) {
-        each!(self, writer => writer.beat(out));
+    fn heartbeat(&mut self, out: &mut BytesMut) {
+        each!(self, writer => writer.heartbeat(out));
     }
 
     fn held(&self) -> usize {

@@ -441,6 +441,9 @@ impl Error {
                 BrokenAt::Unprocessed => FailureClass::NotProcessed,
             }),
             Self::UpstreamMalformed { .. } => Failure::new(FailureClass::Malformed),
+            Self::NoAnswer { .. } | Self::UpstreamIncomplete => {
+                Failure::new(FailureClass::NoAnswer)
+            }
             Self::UpstreamNoEvents => Failure::new(FailureClass::NoEvents),
             Self::UpstreamPage { .. } => {
                 Failure { is_page: true, ..Failure::new(FailureClass::Malformed) }

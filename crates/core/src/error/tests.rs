@@ -9,7 +9,7 @@ use crate::access::AccessError;
 use crate::dialect::gemini::error::body;
 use crate::dialect::gemini::models::PageTokenError;
 use crate::dialect::gemini::route::RouteError;
-use crate::failure::FailoverReason;
+use crate::failure::{FailoverReason, FailureClass};
 use crate::json::JsonError;
 use crate::platform::{BodyError, RequestBodyError, SendError};
 
@@ -298,6 +298,14 @@ fn the_errors_of_each_module_become_the_requests_error() {
     }
     let json_error = JsonError::at(b"\n      x", 7, "expected a value");
     assert!(Error::from(json_error).message().contains("expected a value at line 2 column 7."));
+}
+
+#[test]
+fn an_answer_without_content_or_without_its_end_is_no_failure_of_upstream() {
+    let no_answer = Error::NoAnswer { reason: "OTHER".to_owned(), message: None };
+    for error in [no_answer, Error::UpstreamIncomplete] {
+        assert_eq!(error.failure().class, FailureClass::NoAnswer, "{error:?}");
+    }
 }
 
 #[test]

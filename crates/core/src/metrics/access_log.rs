@@ -69,6 +69,8 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) bytes_out: u64,
     /// The last token counts.
     pub(crate) usage: TokenUsage,
+    /// The calls that a client which takes one at a time has not got, if any.
+    pub(crate) withheld_calls: Option<usize>,
     /// From the request's arrival to the end of the answer's body.
     pub(crate) total: Duration,
     /// Time spent waiting for upstream's head and first event.
@@ -115,6 +117,7 @@ impl AccessLogRecord<'_> {
             peer = peer.as_deref(),
             upstream = self.upstream_name,
             failover_from = self.failover_from,
+            withheld_calls = self.withheld_calls,
         );
     }
 }

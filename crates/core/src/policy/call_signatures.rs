@@ -68,11 +68,6 @@ impl CallSignatures {
         state.by_use.insert(now, key);
         Some(signature)
     }
-
-    /// How many bytes the memory holds.
-    pub fn bytes(&self) -> usize {
-        lock(&self.state).bytes
-    }
 }
 
 impl State {
@@ -107,6 +102,10 @@ mod tests {
     use super::*;
     use crate::caller::KeyDigest;
 
+    fn held(memory: &CallSignatures) -> usize {
+        lock(&memory.state).bytes
+    }
+
     #[test]
     fn a_signature_is_found_by_its_caller_only() {
         let memory = CallSignatures::new(10_000);
@@ -125,7 +124,7 @@ mod tests {
         for id in 0..10 {
             memory.remember(&Caller::Unknown, &id.to_string(), &signature);
             assert!(memory.recall(&Caller::Unknown, "0").is_some(), "after {id}");
-            assert!(memory.bytes() <= 4 * (ENTRY + 100));
+            assert!(held(&memory) <= 4 * (ENTRY + 100));
         }
         assert!(memory.recall(&Caller::Unknown, "9").is_some());
         assert!(memory.recall(&Caller::Unknown, "1").is_none());
@@ -139,6 +138,6 @@ mod tests {
     fn a_memory_of_no_bytes_remembers_nothing() {
         let memory = CallSignatures::new(0);
         memory.remember(&Caller::Unknown, "1", "S");
-        assert_eq!((memory.recall(&Caller::Unknown, "1"), memory.bytes()), (None, 0));
+        assert_eq!((memory.recall(&Caller::Unknown, "1"), held(&memory)), (None, 0));
     }
 }

@@ -1,10 +1,21 @@
-//! The value of `x-proxy-dropped-fields`.
+//! The header `x-proxy-dropped-fields`.
 
+use http::{HeaderMap, HeaderName};
+
+use super::respond::put;
 use crate::provider::edits::BoundedPaths;
+
+/// Names the fields that are left out, if there are any.
+pub(super) fn put_dropped<'a>(headers: &mut HeaderMap, paths: impl Iterator<Item = &'a String>) {
+    let listed = listed(paths);
+    if !listed.is_empty() {
+        put(headers, DROPPED_FIELDS, listed);
+    }
+}
 
 /// Lists the paths of fields that are left out: in visible ASCII, and no more than 64 paths, whatever the
 /// client has called its fields.
-pub(super) fn listed<'a>(paths: impl Iterator<Item = &'a String>) -> String {
+fn listed<'a>(paths: impl Iterator<Item = &'a String>) -> String {
     let legible = |c: char| if c.is_ascii_graphic() && c != ',' { c } else { '?' };
     let mut listed = BoundedPaths::default();
     for path in paths {
@@ -13,8 +24,11 @@ pub(super) fn listed<'a>(paths: impl Iterator<Item = &'a String>) -> String {
     listed.0.join(", ")
 }
 
-/// The longest path in the header; a longer one is cut.
-const LONGEST_PATH: usize = 256;
+const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");
+
+/// The longest path in the header; a longer one is cut. Clients refuse an answer whose headers are too
+/// large: Node's limit is 16 KiB.
+const LONGEST_PATH: usize = 128;
 
 #[cfg(test)]
 mod tests {

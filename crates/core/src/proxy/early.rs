@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -13,6 +14,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Proxy;
 use super::respond::{self, Answer, AnswerBody};
+use crate::body::HEARTBEAT_PAUSE;
 use crate::context::RequestContext;
 use crate::dialect::AnswerForm;
 use crate::error::Error;
@@ -38,8 +40,11 @@ struct AwaitedStream {
 }
 
 impl EarlyHead {
+    /// The pause between two heartbeats, as within a stream.
+    pub const PAUSE: Duration = HEARTBEAT_PAUSE;
+
     /// The headers of a 200, if the request waits for the first event of a stream in a dialect with
-    /// heartbeats. The shell sends them, and then [`Self::heartbeat`] every fifteen seconds until the
+    /// heartbeats. The shell sends them, and then [`Self::heartbeat`] every [`Self::PAUSE`] until the
     /// answer is there, of which it sends the body only.
     pub fn begin(&self) -> Option<HeaderMap> {
         let awaited = self.0.awaited.get()?;

@@ -60,6 +60,7 @@ use crate::upstream::{Upstream, Upstreams};
 use coalesce::Coalescer;
 pub use early::EarlyHead;
 use limit::CallerLimits;
+use model_call::Incoming::Unread;
 use prepare::ModelTarget;
 use reload::ReloadableSettings;
 use respond::Answer;
@@ -232,6 +233,7 @@ impl Proxy {
             && self.serves(&found)
         {
             context.dialect = found.dialect;
+            context.prompt_field = found.call.prompt_field();
             return match (found.operation(), found.call.error()) {
                 (Some(operation), _) => Ok(Route::Translated(Box::new(found), operation)),
                 (None, error) => {
@@ -276,22 +278,26 @@ impl Proxy {
         match route {
             Route::Count { model, form } => {
                 let target = ModelTarget { parts, model: &model, form };
-                self.whole(&target, body, context, WholeCall::CountTokens).await
+                self.whole(Unread(&target, body), context, WholeCall::CountTokens)
+                    .await
+                    .map(Answer::from)
             }
             Route::Embed { model, form, batch } => {
                 let target = ModelTarget { parts, model: &model, form };
                 let call = if batch { WholeCall::BatchEmbed } else { WholeCall::Embed };
-                self.whole(&target, body, context, call).await
+                self.whole(Unread(&target, body), context, call).await.map(Answer::from)
             }
             Route::Generate { model, form } => {
                 let target = ModelTarget { parts, model: &model, form };
-                self.whole(&target, body, context, WholeCall::Generate).await
+                self.whole(Unread(&target, body), context, WholeCall::Generate)
+                    .await
+                    .map(Answer::from)
             }
             // Boxed, so that the future of a usual request has no room for them.
             Route::Copy(path) => Box::pin(self.copy(parts, body, context, &path)).await,
             Route::Stream { model, framing, form } => {
                 let target = ModelTarget { parts, model: &model, form };
-                self.stream(&target, body, context, framing).await
+                self.stream(Unread(&target, body), context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
                 Box::pin(self.pass_through(parts, body, context, &suffix, alt.as_deref())).await

@@ -18,30 +18,37 @@ use crate::platform::{Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::upstream::{FirstCopied, FirstEvent, Upstream, Whole};
 
-impl Proxy {
-    /// The life of a request whose answer comes whole: equal ones may share it.
-    pub(super) async fn whole<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
-        &self,
-        target: &ModelTarget<'_>,
-        body: B,
-        context: &mut RequestContext<P>,
-        call: WholeCall,
-    ) -> Result<Answer<P>, Error> {
-        let choice = self.select(target, context)?;
-        let body = self.intake(target.parts, body, context).await?;
-        let mut request = ModelRequest::new(target, ModelCall::Whole(call), body);
-        let answer = self.answer_whole(choice, &mut request, context, call).await?;
-        Ok(Answer::from(answer))
-    }
+/// A request to a model, as far as it has been read.
+pub(super) enum Incoming<'a, 'r, 't, B> {
+    /// The body has been read, and the upstream is chosen.
+    Read(Choice<'a>, &'r mut ModelRequest<'t>),
+    /// The body is still to be read.
+    Unread(&'t ModelTarget<'t>, B),
+}
 
-    /// Answers a request whose body has been read. The answer is in Gemini's form.
-    pub(super) async fn answer_whole<'a, P: Platform>(
+impl Proxy {
+    /// The life of a request whose answer comes whole: equal ones may share it. The answer is in Gemini's
+    /// form.
+    pub(super) async fn whole<
+        'a,
+        P: Platform,
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    >(
         &'a self,
-        mut choice: Choice<'a>,
-        request: &mut ModelRequest<'_>,
+        incoming: Incoming<'a, '_, '_, B>,
         context: &mut RequestContext<P>,
         call: WholeCall,
     ) -> Result<CachedAnswer, Error> {
+        let mut unread;
+        let (mut choice, request) = match incoming {
+            Incoming::Unread(target, body) => {
+                let choice = self.select(target, context)?;
+                let body = self.intake(target.parts, body, context).await?;
+                unread = ModelRequest::new(target, ModelCall::Whole(call), body);
+                (choice, &mut unread)
+            }
+            Incoming::Read(choice, request) => (choice, request),
+        };
         let mut prepared = match self.may_begin_elsewhere(&mut choice, request) {
             None => self.prepare(choice.upstream(), request, context).await?,
             Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,
@@ -126,33 +133,29 @@ impl Proxy {
         Ok(respond::whole(&calls.provider, answer, context))
     }
 
-    /// The life of a request whose answer is a stream.
+    /// The life of a request whose answer is a stream. `framing` is for clients of the Gemini API.
     pub(super) async fn stream<
+        'a,
         P: Platform,
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
-        &self,
-        target: &ModelTarget<'_>,
-        body: B,
-        context: &mut RequestContext<P>,
-        framing: Framing,
-    ) -> Result<Answer<P>, Error> {
-        let choice = self.select(target, context)?;
-        let body = self.intake(target.parts, body, context).await?;
-        let mut request = ModelRequest::new(target, ModelCall::Stream, body);
-        self.answer_stream(choice, &mut request, context, framing).await
-    }
-
-    /// Answers a request for a stream whose body has been read. `framing` is for clients of the Gemini API.
-    pub(super) async fn answer_stream<'a, P: Platform>(
         &'a self,
-        mut choice: Choice<'a>,
-        request: &mut ModelRequest<'_>,
+        incoming: Incoming<'a, '_, '_, B>,
         context: &mut RequestContext<P>,
         framing: Framing,
     ) -> Result<Answer<P>, Error> {
         context.stream = true;
         context.cache = CacheUse::NotRepeatable;
+        let mut unread;
+        let (mut choice, request) = match incoming {
+            Incoming::Unread(target, body) => {
+                let choice = self.select(target, context)?;
+                let body = self.intake(target.parts, body, context).await?;
+                unread = ModelRequest::new(target, ModelCall::Stream, body);
+                (choice, &mut unread)
+            }
+            Incoming::Read(choice, request) => (choice, request),
+        };
         let mut prepared = match self.may_begin_elsewhere(&mut choice, request) {
             None => self.prepare(choice.upstream(), request, context).await?,
             Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,

@@ -12,7 +12,7 @@ use http_body::Body;
 use super::Proxy;
 use super::choose::{Asked, path_error};
 use super::coalesce::CacheRequest;
-use super::dropped::listed;
+use super::dropped::put_dropped;
 use super::respond::put;
 use super::source::SourceRequest;
 use crate::context::RequestContext;
@@ -133,16 +133,10 @@ impl Proxy {
             Err(refused) => return Err(refused.into()),
         };
         let source_dropped = source.as_ref().map_or(&[][..], |source| source.dropped());
-        if !adapted.dropped.is_empty() || !source_dropped.is_empty() {
-            // The translation has named the model, not the client.
-            let is_clients =
-                |path: &&String| source.is_none() || *path != "generateContentRequest.model";
-            let dropped =
-                listed(source_dropped.iter().chain(adapted.dropped.iter().filter(is_clients)));
-            if !dropped.is_empty() {
-                put(&mut headers, DROPPED_FIELDS, dropped);
-            }
-        }
+        // The translation itself has named the model there.
+        let adapted_dropped =
+            adapted.dropped.iter().filter(|path| source.is_none() || *path != MODEL_OF_COUNT);
+        put_dropped(&mut headers, source_dropped.iter().chain(adapted_dropped));
         let cache = match call {
             ModelCall::Whole(call) if self.coalescer.is_on() => {
                 let key = cache::idempotency_key(&target.parts.headers);
@@ -369,6 +363,8 @@ fn cache_tag(call: WholeCall) -> &'static str {
     }
 }
 
+/// The model in a count of tokens, which Code Assist has elsewhere.
+const MODEL_OF_COUNT: &str = "generateContentRequest.model";
+
 pub(super) const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
 const NORMALIZED: HeaderName = HeaderName::from_static("x-proxy-normalized");
-pub(super) const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");

@@ -187,7 +187,7 @@ fn translated_error<P: Platform>(
     mut headers: HeaderMap,
     context: &RequestContext<P>,
 ) -> Answer<P> {
-    let fault = Fault::of(error, context.dialect);
+    let fault = Fault::of(error, context.dialect).for_prompt_in(context.prompt_field);
     headers.extend(fault::headers(&fault));
     let body = match context.dialect {
         Dialect::Anthropic => anthropic::error::body(&fault, context.id.as_str()),

@@ -333,8 +333,8 @@ pub const SETTINGS: &[SettingSpec] = &[
         "EARLY_HEARTBEAT_MS",
         "0",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
-        "In a stream for an OpenAI or Anthropic client: the head and a first heartbeat are sent after so \
-         long without an event. An error after that comes as an event of a 200. 0 turns it off.",
+        "In a stream for an OpenAI or Anthropic client: the head and a first heartbeat are sent after this \
+         time without an event. An error after that comes as an event of a 200. 0 turns it off.",
     ),
     setting(
         Group::Dialects,

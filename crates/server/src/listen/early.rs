@@ -19,6 +19,7 @@ pub(super) type Awaited =
     Pin<Box<dyn Future<Output = Response<ProxyBody<TokioPlatform>>> + Send + 'static>>;
 
 /// What a client gets first.
+#[expect(clippy::large_enum_variant, reason = "matched as soon as it is made")]
 pub(super) enum First {
     /// The answer, within the time.
     Answer(Response<ProxyBody<TokioPlatform>>),
@@ -35,8 +36,8 @@ pub(super) async fn first(mut answer: Awaited, early: EarlyHead, after: Duration
         }
         // A client that sends its body slowly has not asked for a stream yet.
         if let Some(headers) = early.begin() {
-            let beat = Box::pin(sleep(Duration::ZERO));
-            return First::Head(headers, Box::new(AwaitedBody { answer, early, beat }));
+            let pause = Box::pin(sleep(Duration::ZERO));
+            return First::Head(headers, Box::new(AwaitedBody { answer, early, pause }));
         }
     }
 }
@@ -45,13 +46,14 @@ pub(super) async fn first(mut answer: Awaited, early: EarlyHead, after: Duration
 pub(super) struct AwaitedBody {
     answer: Awaited,
     early: EarlyHead,
-    /// When the next heartbeat is sent.
-    beat: Pin<Box<Sleep>>,
+    /// Ends when the next heartbeat is sent.
+    pause: Pin<Box<Sleep>>,
 }
 
 /// What an [`AwaitedBody`] has next.
+#[expect(clippy::large_enum_variant, reason = "matched as soon as it is made")]
 pub(super) enum Next {
-    /// The answer has come; its body takes over.
+    /// The answer has come: the rest of the stream is its body.
     Answered(ProxyBody<TokioPlatform>),
     Heartbeat(Bytes),
 }
@@ -64,15 +66,12 @@ impl AwaitedBody {
     ) -> Poll<Next> {
         if let Poll::Ready(response) = self.answer.as_mut().poll(cx) {
             let body = response.into_body();
-            // The head is sent, so that a lack of memory for the rest cannot be told any more.
+            // The head is sent, so that the client cannot learn of a lack of memory any more.
             let _ = open.answered(&body);
             return Poll::Ready(Next::Answered(body));
         }
-        ready!(self.beat.as_mut().poll(cx));
-        self.beat.as_mut().reset(Instant::now() + HEARTBEAT);
+        ready!(self.pause.as_mut().poll(cx));
+        self.pause.as_mut().reset(Instant::now() + EarlyHead::PAUSE);
         Poll::Ready(Next::Heartbeat(self.early.heartbeat()))
     }
 }
-
-/// The pause between two heartbeats, as within a stream.
-const HEARTBEAT: Duration = Duration::from_secs(15);

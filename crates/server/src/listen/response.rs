@@ -304,6 +304,10 @@ pub(super) struct TrackedBody {
 }
 
 /// What a response consists of.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every response is the large one, and a box would cost each an allocation"
+)]
 enum TrackedContent {
     Answer(ProxyBody<TokioPlatform>),
     /// Heartbeats until the answer is there.

@@ -11,8 +11,8 @@
 //! `tests/faults` that hold for both, and compares them. A case asserts what both builds promise: the
 //! status, the proxy's headers, JSON, the bytes of events, and what arrived upstream. The size of chunks,
 //! and whether a whole answer has a `Content-Length`, depend on the runtime: `tests/serve` has the cases
-//! of the native binary. `providers` has the cases of each provider; the other modules have Code Assist as
-//! their only upstream.
+//! of the native binary. `providers` has the cases of each provider, and `dialects` those of clients of OpenAI's
+//! and Anthropic's APIs; the other modules have Code Assist as their only upstream.
 //!
 //! Known defects of comparable proxies, each with the test that fails if this proxy gets it too. Tests
 //! that are not here are in `tests/serve` and in `crates/testkit/tests`:
@@ -42,6 +42,7 @@ mod access;
 mod bytes;
 mod cache;
 mod credentials;
+mod dialects;
 mod errors;
 mod load;
 mod project;

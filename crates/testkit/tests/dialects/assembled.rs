@@ -33,6 +33,9 @@ pub(crate) fn whole(api: Api, body: &str) -> Value {
             let usage = whole["usage"].clone();
             whole = json!({"finish": choice["finish_reason"], "message": message, "usage": usage});
         }
+        Api::Messages if whole["stop_details"].is_null() => {
+            whole.as_object_mut().expect("a message").remove("stop_details");
+        }
         Api::Responses | Api::Messages => {}
     }
     without_ids(&mut whole);
@@ -40,13 +43,15 @@ pub(crate) fn whole(api: Api, body: &str) -> Value {
 }
 
 /// The ids of an answer's calls.
-pub(crate) fn call_ids(stream: &str) -> Vec<String> {
-    let keys = [r#""call_id":""#, r#""id":"call_"#, r#""id":"toolu_"#];
+pub(crate) fn call_ids(answer: &str) -> Vec<String> {
     let mut ids = BTreeSet::new();
-    for key in keys {
-        for (at, _) in stream.match_indices(key) {
-            let from = at + key.rfind(":\"").expect("a key has a value") + 2;
-            let id = stream[from..].split('"').next().expect("an id ends");
+    for (at, _) in answer.match_indices(r#"id":""#) {
+        let (before, from) = (&answer[..at], &answer[at + r#"id":""#.len()..]);
+        let (id, behind) = from.split_once('"').expect("an id ends");
+        let is_call = before.ends_with(r#""call_"#)
+            || before.ends_with(r#"{"type":"tool_use",""#)
+            || behind.starts_with(r#","type":"function""#);
+        if is_call {
             ids.insert(id.to_owned());
         }
     }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use code_assist_testkit::client::Answer;
 use code_assist_testkit::script::{Piece, Reply};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::assembled::{assemble, whole};
 use crate::fixture::{ALL, Api, Fixture};
@@ -151,28 +151,24 @@ fn every_golden_stream_put_together_is_the_answer_that_is_not_streamed() {
 }
 
 /// The answer that Gemini gives at once where it would stream these events.
-pub(crate) fn merged(events: &[impl AsRef<str>]) -> String {
-    let mut whole = json!({});
-    let mut parts = Vec::new();
+fn merged(events: &[impl AsRef<str>]) -> String {
+    let (mut whole, mut candidate, mut parts) = (Map::new(), Map::new(), Vec::new());
     for event in events {
-        let event: Value = serde_json::from_str(event.as_ref()).unwrap();
-        for (key, value) in event.as_object().unwrap() {
+        let event: Map<String, Value> = serde_json::from_str(event.as_ref()).unwrap();
+        for (key, value) in event {
             if key != "candidates" {
-                whole[key] = value.clone();
+                whole.insert(key, value);
+                continue;
             }
-        }
-        for (key, value) in event["candidates"][0].as_object().into_iter().flatten() {
-            match key.as_str() {
-                "content" => parts.extend(value["parts"].as_array().cloned().unwrap_or_default()),
-                _ => whole["candidates"][0][key] = value.clone(),
+            for (key, value) in value[0].as_object().unwrap().clone() {
+                candidate.insert(key, value);
             }
+            parts.extend(value[0]["content"]["parts"].as_array().cloned().unwrap_or_default());
         }
     }
-    if whole.get("candidates").is_some() || !parts.is_empty() {
-        let mut candidate = json!({"content": {"role": "model", "parts": parts}});
-        let rest = whole["candidates"][0].as_object().cloned().unwrap_or_default();
-        candidate.as_object_mut().unwrap().extend(rest);
-        whole["candidates"] = json!([candidate]);
+    if !candidate.is_empty() {
+        candidate.insert("content".to_owned(), json!({"role": "model", "parts": parts}));
+        whole.insert("candidates".to_owned(), json!([candidate]));
     }
-    whole.to_string()
+    Value::Object(whole).to_string()
 }

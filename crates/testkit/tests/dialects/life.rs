@@ -71,6 +71,26 @@ fn an_error_has_the_dialects_form() {
 }
 
 #[test]
+fn a_prompt_that_is_too_long_is_named_by_its_field() {
+    let too_long = r#"{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#;
+    let fixture = Fixture::with(&[], move |request| {
+        request.line.contains("enerateContent").then(|| Reply::status(400, too_long))
+    });
+    let completions = r#"{"model":"gemini-2.5-pro","prompt":"hi"}"#.to_owned();
+    for (path, body, param) in [
+        (Api::Chat.path(), Api::Chat.body("gemini-2.5-pro", ""), "messages"),
+        (Api::Responses.path(), Api::Responses.body("gemini-2.5-pro", ""), "input"),
+        ("/v1/completions", completions, "prompt"),
+    ] {
+        let answer = fixture.ask(path, &body);
+        let body: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(answer.status, 400);
+        assert_eq!(body["error"]["code"], "context_length_exceeded", "{path}");
+        assert_eq!(body["error"]["param"], param, "{path}");
+    }
+}
+
+#[test]
 fn a_stranger_is_refused_in_the_dialect_of_the_path() {
     let keys = [("PROXY_API_KEYS", "0123456789abcdef")];
     let fixture = Fixture::with(&keys, |_| None);
@@ -122,6 +142,26 @@ fn what_is_left_out_is_named() {
     let answer = fixture.ask(Api::Chat.path(), &body);
     let dropped = answer.header("x-proxy-dropped-fields");
     assert!(dropped.contains("logit_bias") && dropped.contains("invented"), "{dropped}");
+    // A name that no header may have hides no other one.
+    let body = Api::Chat.body("gemini-2.5-pro", r#","a\nb":1,"invented":1"#);
+    let answer = fixture.ask(Api::Chat.path(), &body);
+    assert_eq!(answer.header("x-proxy-dropped-fields"), "a?b, invented");
+    let long = "x".repeat(10_000);
+    let body = Api::Chat.body("gemini-2.5-pro", &format!(r#","first":1,"{long}":1"#));
+    let answer = fixture.ask(Api::Chat.path(), &body);
+    assert_eq!(answer.header("x-proxy-dropped-fields"), "first, ...");
+}
+
+#[test]
+fn a_count_of_tokens_names_no_field_that_the_client_has_not_sent() {
+    let count = r#"{"totalTokens":7}"#;
+    let fixture = Fixture::with(&[], move |request| {
+        request.line.contains("countTokens").then(|| Reply::status(200, count))
+    });
+    let body = Api::Responses.body("gemini-2.5-pro", "");
+    let answer = fixture.ask("/v1/responses/input_tokens", &body);
+    assert_eq!(answer.text(), r#"{"object":"response.input_tokens","input_tokens":7}"#);
+    assert!(answer.headers.get("x-proxy-dropped-fields").is_none(), "{:?}", answer.headers);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //! Gemini API.
 
 mod assembled;
+mod complaints;
 mod fixture;
 mod golden;
 mod life;
+mod metrics;
 mod properties;
 mod signatures;
 mod streams;

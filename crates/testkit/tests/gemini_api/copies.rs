@@ -112,9 +112,7 @@ fn without_the_gemini_api_the_paths_are_as_they_were() {
     let script = ScriptedPlatform::new(|_| Reply::ok("{}"));
     script.write_login(login("ya29", "1//r", 3000));
     let proxy = proxy_with(&script, &[]);
-    for path in
-        ["/v1beta/files", "/v1beta/models/m:embedContent", "/v1beta/openai/chat/completions"]
-    {
+    for path in ["/v1beta/files", "/v1beta/models/m:embedContent"] {
         let answer = run(&script, &proxy, post(path, "{}"));
         assert_eq!(
             (answer.status.as_u16(), &*answer.reason()),

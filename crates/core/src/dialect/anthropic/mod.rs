@@ -2,6 +2,7 @@
 
 pub mod count;
 pub mod error;
+pub mod models;
 pub mod read;
 #[cfg(test)]
 mod tests;
@@ -17,5 +18,6 @@ pub struct MessagesPlan {
     /// The client has asked for thinking, so that the answer may have `thinking` blocks. They carry the
     /// signatures, also for a client that does not want to see the thoughts.
     pub thinking: bool,
+    /// The client has asked to see the thoughts.
+    pub shows_thoughts: bool,
 }
-pub mod models;

@@ -13,10 +13,18 @@ use crate::dialect::translate::fields::{Word, read_fields};
 use crate::dialect::translate::text::{JsonText, Text};
 use crate::error::Error;
 
-/// A tool: the fields of all its types.
+/// A tool: the fields of all its types. Those of a function are kept as they are written, since other
+/// types may have other values there.
 #[derive(Debug, Default)]
-struct ToolFields<'a> {
-    kind: Option<Cow<'a, str>>,
+pub struct ToolFields<'a> {
+    pub(super) kind: Option<Cow<'a, str>>,
+    pub(super) name: Option<&'a RawValue>,
+    pub(super) tools: Option<&'a RawValue>,
+    pub(super) external_web_access: Option<&'a RawValue>,
+    description: Option<&'a RawValue>,
+    parameters: Option<&'a RawValue>,
+    strict: Option<&'a RawValue>,
+    format: Option<&'a RawValue>,
     function: Option<&'a RawValue>,
     custom: Option<&'a RawValue>,
     search: Option<&'a RawValue>,
@@ -26,12 +34,46 @@ struct ToolFields<'a> {
 
 read_fields!(ToolFields {
     "type" => kind: Word<'de>,
+    "name" => name: &'de RawValue,
+    "tools" => tools: &'de RawValue,
+    "external_web_access" => external_web_access: &'de RawValue,
+    "description" => description: &'de RawValue,
+    "parameters" => parameters: &'de RawValue,
+    "strict" => strict: &'de RawValue,
+    "format" => format: &'de RawValue,
     "function" => function: &'de RawValue,
     "custom" => custom: &'de RawValue,
     "googleSearch" | "google_search" => search: &'de RawValue,
     "codeExecution" | "code_execution" => code_execution: &'de RawValue,
     "urlContext" | "url_context" => url_context: &'de RawValue,
 });
+
+impl<'a> ToolFields<'a> {
+    /// The fields of a tool that is a function itself. `None` if they have to be read once more, since one
+    /// has an unusual form.
+    fn of_function(&self) -> Option<FunctionFields<'a>> {
+        let name =
+            self.name.map(|name| JsonText::of(name).filter(|name| !name.escaped().contains('\\')));
+        let strict = self.strict.map(|strict| strict.get().parse().ok());
+        let format = self.format.map(|format| serde_json::from_str(format.get()).ok());
+        Some(FunctionFields {
+            name: all(name)?.map(|name| Cow::Borrowed(name.escaped())),
+            description: all(self.description.map(JsonText::of))?,
+            parameters: self.parameters,
+            strict: all(strict)?,
+            format: all(format)?,
+        })
+    }
+}
+
+/// What there is, if it could be read.
+fn all<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    match read {
+        Some(None) => None,
+        Some(value) => Some(value),
+        None => Some(None),
+    }
+}
 
 /// The fields of a function.
 #[derive(Debug, Default)]
@@ -84,7 +126,18 @@ pub fn push_tool<'a>(
     path: &dyn Fn() -> String,
     draft: &mut DraftRequest<'a>,
 ) -> Result<(), Error> {
-    let fields: ToolFields<'a> = read(tool, path)?;
+    push_read_tool(&read(tool, path)?, tool, namespace, path, draft)
+}
+
+/// Adds a tool whose fields are read.
+pub fn push_read_tool<'a>(
+    fields: &ToolFields<'a>,
+    tool: &'a RawValue,
+    namespace: Option<&Cow<'a, str>>,
+    path: &dyn Fn() -> String,
+    draft: &mut DraftRequest<'a>,
+) -> Result<(), Error> {
+    let flat = fields.of_function();
     let google = |kind, options: Option<&'a RawValue>| Tool::Google {
         kind,
         path: path(),
@@ -92,10 +145,10 @@ pub fn push_tool<'a>(
     };
     match fields.kind.as_deref() {
         Some("function") => {
-            draft.tools.push(function(fields.function, tool, namespace, "function", path)?);
+            draft.tools.push(function((fields.function, flat), tool, namespace, "function", path)?);
         }
         Some("custom") => {
-            draft.tools.push(function(fields.custom, tool, namespace, "custom", path)?);
+            draft.tools.push(function((fields.custom, flat), tool, namespace, "custom", path)?);
         }
         Some(kind) if kind.starts_with("web_search") => {
             draft.tools.push(google(GoogleTool::Search, None));
@@ -113,7 +166,7 @@ pub fn push_tool<'a>(
             if draft.tools.len() == before {
                 match fields.function {
                     Some(_) => draft.tools.push(function(
-                        fields.function,
+                        (fields.function, None),
                         tool,
                         namespace,
                         "function",
@@ -133,13 +186,13 @@ pub fn push_legacy_function<'a>(
     path: &dyn Fn() -> String,
     draft: &mut DraftRequest<'a>,
 ) -> Result<(), Error> {
-    draft.tools.push(function(None, value, None, "function", path)?);
+    draft.tools.push(function((None, None), value, None, "function", path)?);
     Ok(())
 }
 
-/// A function whose fields are within `inner`, or are those of the tool itself.
+/// A function whose fields are within `inner`, or are those of the tool itself, which may be read.
 fn function<'a>(
-    inner: Option<&'a RawValue>,
+    (inner, read_fields): (Option<&'a RawValue>, Option<FunctionFields<'a>>),
     tool: &'a RawValue,
     namespace: Option<&Cow<'a, str>>,
     kind: &str,
@@ -149,7 +202,10 @@ fn function<'a>(
         Some(_) => format!("{}.{kind}{rest}", path()),
         None => format!("{}{rest}", path()),
     };
-    let fields: FunctionFields<'a> = read(inner.unwrap_or(tool), || inner_path(""))?;
+    let fields = match (inner, read_fields) {
+        (None, Some(fields)) => fields,
+        _ => read(inner.unwrap_or(tool), || inner_path(""))?,
+    };
     let Some(name) = fields.name.filter(|name| !name.is_empty()) else {
         return Err(invalid(inner_path(".name"), "The tool has no name."));
     };

@@ -1,6 +1,7 @@
 //! Values that Chat Completions and Responses share.
 
 use std::borrow::Cow;
+use std::num::IntErrorKind;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,12 +23,13 @@ pub fn unsupported(path: impl Into<String>, message: impl Into<String>) -> Error
     Refusal::error(RefusalCode::UnsupportedValue, path, message)
 }
 
-/// A body as a text.
-pub fn utf8(body: &[u8]) -> Result<&str, Error> {
-    std::str::from_utf8(body).map_err(|error| {
+/// Reads the body of a request.
+pub fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    let text = std::str::from_utf8(body).map_err(|error| {
         let detail = format!("invalid UTF-8 at byte {}", error.valid_up_to());
         Error::MalformedJson { detail }
-    })
+    })?;
+    serde_json::from_str(text).map_err(|error| unreadable(text, "", &error))
 }
 
 /// Reads a value that is a field of its own. `path` is the value's.
@@ -71,6 +73,9 @@ pub fn whole_number(
     let Some(value) = value else { return Ok(None) };
     match as_whole(value.get()) {
         Some(number) if range.contains(&number) => Ok(Some(number)),
+        _ if range == (i64::MIN..=i64::MAX) => {
+            Err(invalid(path, "The value is not a whole number."))
+        }
         _ if *range.end() == i64::MAX => {
             Err(invalid(path, format!("The value is not a whole number from {}.", range.start())))
         }
@@ -81,19 +86,40 @@ pub fn whole_number(
     }
 }
 
-/// A whole number, which some clients write as `4.0`.
+/// A whole number, which some clients write as `4.0`. One beyond the range of the type is the end of the
+/// range that it exceeds.
 fn as_whole(number: &str) -> Option<i64> {
-    match number.split_once('.') {
-        Some((whole, rest)) if rest.bytes().all(|byte| byte == b'0') => whole.parse().ok(),
-        _ => number.parse().ok(),
+    let number = match number.split_once('.') {
+        Some((whole, rest)) if rest.bytes().all(|byte| byte == b'0') => whole,
+        _ => number,
+    };
+    match number.parse() {
+        Ok(number) => Some(number),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow => Some(i64::MAX),
+            IntErrorKind::NegOverflow => Some(i64::MIN),
+            _ => None,
+        },
     }
 }
+
+/// A seed, of which Gemini takes the lower 31 bits. Clients send numbers of 64 bits, with a sign or without.
+pub fn seed(value: Option<&RawValue>, path: &'static str) -> Result<Option<i64>, Error> {
+    let wide = value.and_then(|value| value.get().parse::<u64>().ok());
+    match wide {
+        Some(seed) => Ok(i64::try_from(seed % SEEDS).ok()),
+        None => whole_number(value, i64::MIN..=i64::MAX, path),
+    }
+}
+
+/// The number of Gemini's seeds.
+const SEEDS: u64 = 1 << 31;
 
 /// The effort of reasoning that a client names.
 pub fn effort(name: &str, path: &'static str) -> Result<Effort, Error> {
     Effort::named(name).ok_or_else(|| {
         let message = "The effort is none of none, minimal, low, medium, high, xhigh, and max.";
-        invalid(path, message)
+        unsupported(path, message)
     })
 }
 
@@ -127,7 +153,9 @@ pub fn answer_format<'a>(
 ) -> Result<AnswerFormat<'a>, Error> {
     let Some(format) = format else { return Ok(AnswerFormat::Text) };
     let fields: FormatFields<'a> = read(format, || path.to_owned())?;
-    let schema = fields.json_schema.and_then(|fields| fields.schema).or(fields.schema);
+    let inner = fields.json_schema.and_then(|fields| fields.schema);
+    let place = if inner.is_some() { "json_schema.schema" } else { "schema" };
+    let schema = inner.or(fields.schema);
     match (fields.kind.as_deref(), schema) {
         (Some("text"), _) => Ok(AnswerFormat::Text),
         (Some("json_object"), _) | (Some("json_schema"), None) => Ok(AnswerFormat::Json),
@@ -135,7 +163,7 @@ pub fn answer_format<'a>(
             Ok(AnswerFormat::Schema(schema, path))
         }
         (Some("json_schema"), Some(_)) => {
-            Err(invalid(format!("{path}.schema"), "The schema is not a JSON object."))
+            Err(invalid(format!("{path}.{place}"), "The schema is not a JSON object."))
         }
         _ => Err(unsupported(
             format!("{path}.type"),
@@ -154,7 +182,7 @@ pub fn arguments(value: Option<&RawValue>) -> (Cow<'_, str>, bool) {
             other => (format!(r#"{{"_raw":{other}}}"#).into(), false),
         };
     };
-    match unescaped(text) {
+    match text.embedded() {
         Cow::Borrowed(json) if is_object(json) => (json.trim().into(), true),
         Cow::Owned(json) if is_object(&json) => (json.into(), true),
         json if json.trim().is_empty() => (EMPTY_OBJECT, true),
@@ -166,47 +194,6 @@ const EMPTY_OBJECT: Cow<'static, str> = Cow::Borrowed("{}");
 
 fn is_object(json: &str) -> bool {
     json.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(json).is_ok()
-}
-
-/// The JSON within a JSON string. A lone surrogate keeps its escape, which means the same one level down.
-fn unescaped(text: JsonText<'_>) -> Cow<'_, str> {
-    let escaped = text.escaped();
-    if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
-        return Cow::Borrowed(escaped);
-    }
-    match serde_json::from_str(text.quoted()) {
-        Ok(text) => Cow::Owned(text),
-        Err(_) => Cow::Owned(with_lone_surrogates(escaped)),
-    }
-}
-
-#[cold]
-fn with_lone_surrogates(escaped: &str) -> String {
-    let mut text = String::with_capacity(escaped.len());
-    let mut rest = escaped;
-    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
-        text.push_str(&rest[..at]);
-        let escape = &rest[at..];
-        // A pair of surrogates is one character; every other escape is decoded by itself.
-        let decoded = [12, 6, 2].into_iter().find_map(|len| {
-            let one: String = serde_json::from_str(&format!("\"{}\"", escape.get(..len)?)).ok()?;
-            (one.chars().count() == 1).then_some((len, one))
-        });
-        let len = match decoded {
-            Some((len, one)) => {
-                text.push_str(&one);
-                len
-            }
-            None => {
-                let len = 6.min(escape.len());
-                text.push_str(escape.get(..len).unwrap_or_default());
-                len
-            }
-        };
-        rest = escape.get(len..).unwrap_or_default();
-    }
-    text.push_str(rest);
-    text
 }
 
 #[cfg(test)]
@@ -265,6 +252,10 @@ mod tests {
             (r#"{"type":"grammar"}"#, "response_format.type"),
             (r#"{}"#, "response_format.type"),
             (r#"{"type":"json_schema","schema":[]}"#, "response_format.schema"),
+            (
+                r#"{"type":"json_schema","json_schema":{"schema":[]}}"#,
+                "response_format.json_schema.schema",
+            ),
             (r#"{"type":5}"#, "response_format.type"),
             (r#"[]"#, "response_format"),
         ] {

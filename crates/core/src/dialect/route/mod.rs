@@ -95,6 +95,15 @@ impl DialectRoute {
 }
 
 impl DialectCall {
+    /// The field of the request that has the prompt.
+    pub(crate) fn prompt_field(&self) -> &'static str {
+        match self {
+            Self::Completions => "prompt",
+            Self::Embeddings | Self::InputTokens | Self::Responses => "input",
+            _ => "messages",
+        }
+    }
+
     /// The error that is the whole answer to the call, if it is one.
     pub fn error(&self) -> Option<Error> {
         match self {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::names::ToolNames;
-use super::target::SignatureRecall;
+use super::request::Written;
+use super::target::{SignatureRecall, Target};
 use crate::google::ProviderKind;
 
 /// What a request's answer needs to know of the request.
@@ -17,11 +18,16 @@ pub struct AnswerPlan {
     pub one_call: bool,
     /// The API that gives the answer, and its signatures.
     pub provider: ProviderKind,
-    /// The client has asked to see the model's thoughts.
-    pub shows_thoughts: bool,
 }
 
-/// What an answer is born with: it draws no random numbers and reads no clock.
+impl AnswerPlan {
+    /// The plan of the answer to a request that is written for `target`.
+    pub fn new(model: Arc<str>, one_call: bool, written: &Written, target: &Target) -> Self {
+        Self { model, names: written.names.clone(), one_call, provider: target.provider }
+    }
+}
+
+/// What a new answer begins with, since a writer draws no random numbers and reads no clock.
 #[derive(Debug, Clone)]
 pub struct Birth {
     /// 32 random bytes, from which its ids are derived.

@@ -1,4 +1,5 @@
-//! Where the facts of an answer come from: `groundingMetadata` and `citationMetadata`.
+//! Where the facts of an answer come from: `groundingMetadata` and `citationMetadata`
+//! (`docs/reference/dialects.md` 3.1).
 
 use std::borrow::Cow;
 

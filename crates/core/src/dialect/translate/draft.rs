@@ -228,15 +228,18 @@ pub struct FieldPaths {
     pub stop: &'static str,
     /// The form of the answer's text.
     pub format: &'static str,
+    /// The conversation.
+    pub input: &'static str,
 }
 
 impl FieldPaths {
     /// OpenAI's Chat Completions.
-    pub const CHAT: Self = Self { stop: "stop", format: "response_format" };
+    pub const CHAT: Self = Self { stop: "stop", format: "response_format", input: "messages" };
     /// OpenAI's Responses.
-    pub const RESPONSES: Self = Self { stop: "stop", format: "text.format" };
+    pub const RESPONSES: Self = Self { stop: "stop", format: "text.format", input: "input" };
     /// Anthropic's Messages.
-    pub const MESSAGES: Self = Self { stop: "stop_sequences", format: "output_config.format" };
+    pub const MESSAGES: Self =
+        Self { stop: "stop_sequences", format: "output_config.format", input: "messages" };
 }
 
 impl Default for FieldPaths {

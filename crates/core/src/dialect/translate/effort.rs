@@ -1,4 +1,4 @@
-//! Efforts of reasoning, and the `thinkingConfig` that they become.
+//! Efforts of reasoning, and the `thinkingConfig` that they become (`docs/reference/dialects.md` 2.4, 5.4).
 
 use super::draft::Thinking;
 use super::family::{ModelFamily, ModelSize};
@@ -214,7 +214,7 @@ mod tests {
         "gemini-3.1-flash-lite",
         "gemini-3-ultra",
         "gemini-2.0-flash",
-        "gemini-pro-latest",
+        "gemini-pro",
         "gemma-3-27b-it",
     ];
 
@@ -272,7 +272,7 @@ mod tests {
             ("gemini-2.5-flash-lite", 60_000, 24_576),
             ("gemini-2.5-flash-lite", -7, -1),
             // A model whose range is not known judges the number by itself.
-            ("gemini-pro-latest", 60_000, 60_000),
+            ("gemini-pro", 60_000, 60_000),
         ] {
             let expected = format!(r#"{{"thinkingBudget":{sent}}}"#);
             assert_eq!(budget(tokens, model), expected, "{tokens} at {model}");
@@ -316,9 +316,9 @@ mod tests {
             (&adaptive, "gemma-3-27b-it", ""),
             (&off, "gemini-2.5-flash", r#"{"thinkingBudget":0}"#),
             (&counted, "gemini-2.0-flash", ""),
-            (&counted, "gemini-pro-latest", r#"{"thinkingBudget":2000}"#),
+            (&counted, "gemini-pro", r#"{"thinkingBudget":2000}"#),
             (&Thinking::Shown, "gemini-2.5-pro", r#"{"includeThoughts":true}"#),
-            (&Thinking::Shown, "gemini-pro-latest", r#"{"includeThoughts":true}"#),
+            (&Thinking::Shown, "gemini-pro", r#"{"includeThoughts":true}"#),
             (&Thinking::Shown, "gemini-1.5-pro", ""),
             (&Thinking::Unset, "gemini-2.5-pro", ""),
         ] {

@@ -3,7 +3,8 @@
 /// The generation and size of a Gemini model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelFamily {
-    /// The generation: (3, 1) of `gemini-3.1-pro-preview`. `None` for a name without a number.
+    /// The generation: (3, 1) of `gemini-3.1-pro-preview`. `None` for a name without a number, but for an
+    /// alias of Google's such as `gemini-flash-latest`.
     pub generation: Option<(u8, u8)>,
     /// The size.
     pub size: ModelSize,
@@ -27,6 +28,9 @@ impl ModelFamily {
     pub fn of(model: &str) -> Self {
         let rest = model.strip_prefix("gemini-");
         let generation = rest.and_then(|rest| {
+            if LATEST.contains(&rest) {
+                return Some(CURRENT);
+            }
             let number = rest.split('-').next()?;
             let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
             Some((major.parse().ok()?, minor.parse().ok()?))
@@ -51,6 +55,14 @@ impl ModelFamily {
     }
 }
 
+/// Google's names for the newest model of a size. Code Assist has models of its own for them, which stand in
+/// before a request is translated.
+const LATEST: [&str; 3] = ["pro-latest", "flash-latest", "flash-lite-latest"];
+
+/// The generation of the newest models. Each later one has the same rules: levels of thinking, ids in calls,
+/// and calls that must be signed.
+const CURRENT: (u8, u8) = (3, 1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,7 +76,11 @@ mod tests {
             ("gemini-3-pro-preview", Some((3, 0)), ModelSize::Pro),
             ("gemini-3.1-pro-preview", Some((3, 1)), ModelSize::Pro),
             ("gemini-3.6-flash", Some((3, 6)), ModelSize::Flash),
-            ("gemini-pro-latest", None, ModelSize::Pro),
+            ("gemini-pro-latest", Some((3, 1)), ModelSize::Pro),
+            ("gemini-flash-latest", Some((3, 1)), ModelSize::Flash),
+            ("gemini-flash-lite-latest", Some((3, 1)), ModelSize::FlashLite),
+            ("gemini-1.5-pro-latest", Some((1, 5)), ModelSize::Pro),
+            ("gemini-pro", None, ModelSize::Pro),
             ("gemma-3-27b-it", None, ModelSize::Other),
             ("something", None, ModelSize::Other),
         ] {

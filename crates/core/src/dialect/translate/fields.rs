@@ -1,4 +1,4 @@
-//! Reading of upstream's objects, tolerantly: a field in either spelling that protobuf's JSON has, `null`
+//! Reading of upstream's and clients' objects, tolerantly: a field in either spelling that protobuf's JSON has, `null`
 //! for an absent value, fields that are not known here. Of a field that comes twice the last one counts.
 
 use std::borrow::Cow;
@@ -44,8 +44,8 @@ impl<'de> Deserialize<'de> for Word<'de> {
 }
 
 /// Implements `Deserialize` for a struct of optional fields with a lifetime: each field with its names in
-/// JSON and the type that it is read as. A field may be one of a struct within. `rest unknown` puts the names of other fields whose value is not
-/// `null` into the struct's field `unknown`.
+/// JSON and the type that it is read as. A field may be one of a struct within. `rest unknown` puts the
+/// names of other fields whose value is not `null` into the struct's field `unknown`.
 macro_rules! read_fields {
     ($object:ident { $($($name:literal)|+ => $field:ident$(.$inner:ident)?: $read:ty),+ $(,)? } $(rest $unknown:ident)?) => {
         impl<'de> serde::Deserialize<'de> for $object<'de> {

@@ -72,7 +72,7 @@ impl Finish {
         }
     }
 
-    /// What a client is told in place of the text that a filter keeps back: Google's own message, or
+    /// What a client gets in place of the text that a filter keeps back: Google's own message, or
     /// `The prompt was blocked (SAFETY).`
     pub fn refusal(&self) -> Option<String> {
         match self {

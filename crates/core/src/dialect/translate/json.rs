@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 
-use super::text::{JsonText, Text};
+use super::text::JsonText;
 
 /// Appends a new string with its quotes.
 pub fn push_string(text: &str, out: &mut BytesMut) {
@@ -48,12 +48,20 @@ pub fn push_text(text: JsonText<'_>, out: &mut BytesMut) {
     out.put_u8(b'"');
 }
 
-/// Appends either kind of text, with its quotes.
-pub fn push_any(text: &Text<'_>, out: &mut BytesMut) {
-    match text {
-        Text::Json(text) => push_text(*text, out),
-        Text::Plain(text) => push_string(text, out),
+/// Appends a number in decimal digits.
+pub fn push_number(mut number: u64, out: &mut BytesMut) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        // A digit fits into a byte.
+        digits[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
     }
+    out.put_slice(&digits[from..]);
 }
 
 /// Appends JSON, or the inside of a JSON string, as it is written, but for the separators.
@@ -73,29 +81,50 @@ pub fn push_written(json: &str, out: &mut BytesMut) {
 /// Appends a JSON value as the inside of a JSON string, without the white space between its tokens. The
 /// value's own bytes are kept: digits, the order of keys, escapes.
 pub fn push_embedded(json: &str, out: &mut BytesMut) {
-    let bytes = json.as_bytes();
-    let (mut in_string, mut is_escaped) = (false, false);
-    for (at, &byte) in bytes.iter().enumerate() {
-        let escapes_next = in_string && !is_escaped && byte == b'\\';
-        match byte {
-            b' ' | b'\t' | b'\n' | b'\r' if !in_string => continue,
-            b'"' => {
-                if !is_escaped {
-                    in_string = !in_string;
-                }
-                out.put_slice(br#"\""#);
-            }
-            b'\\' => out.put_slice(br"\\"),
-            0xe2 | 0xc2 if separator(&bytes[at..]).is_some() => {
-                // Within the value the separator is a character, which this string must escape.
-                let (_, escape) = separator(&bytes[at..]).unwrap_or_default();
-                out.put_slice(escape.as_bytes());
-            }
-            0x80.. if is_within_separator(bytes, at) => {}
-            _ => out.put_u8(byte),
-        }
-        is_escaped = escapes_next;
+    let mut rest = json;
+    while let Some(begin) = memchr::memchr(b'"', rest.as_bytes()) {
+        push_tokens(&rest[..begin], out);
+        out.put_slice(br#"\""#);
+        rest = push_string_in_string(&rest[begin + 1..], out);
     }
+    push_tokens(rest, out);
+}
+
+/// Appends what is between the strings of a value, without white space.
+fn push_tokens(tokens: &str, out: &mut BytesMut) {
+    for run in tokens.split([' ', '\t', '\n', '\r']) {
+        out.put_slice(run.as_bytes());
+    }
+}
+
+/// Appends the rest of a string within a value as far as its quote. The text behind the quote.
+fn push_string_in_string<'t>(text: &'t str, out: &mut BytesMut) -> &'t str {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest.as_bytes()) {
+        push_written(&rest[..at], out);
+        let escape = &rest.as_bytes()[at..];
+        if escape[0] == b'"' {
+            out.put_slice(br#"\""#);
+            return &rest[at + 1..];
+        }
+        let length = match escape.get(1) {
+            Some(b'"') => {
+                out.put_slice(br#"\\\""#);
+                2
+            }
+            Some(b'\\') => {
+                out.put_slice(br"\\\\");
+                2
+            }
+            _ => {
+                out.put_slice(br"\\");
+                1
+            }
+        };
+        rest = &rest[at + length..];
+    }
+    push_written(rest, out);
+    ""
 }
 
 /// The length and the escape of the separator that `bytes` begin with.
@@ -106,15 +135,6 @@ fn separator(bytes: &[u8]) -> Option<(usize, &'static str)> {
         [0xc2, 0x85, ..] => Some((2, r"\u0085")),
         _ => None,
     }
-}
-
-/// True for a byte of a separator that is not its first.
-fn is_within_separator(bytes: &[u8], at: usize) -> bool {
-    let begins = |back: usize| {
-        let from = at.checked_sub(back)?;
-        separator(&bytes[from..]).filter(|(length, _)| *length > back)
-    };
-    begins(1).is_some() || begins(2).is_some()
 }
 
 #[cfg(test)]

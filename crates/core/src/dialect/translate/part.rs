@@ -44,7 +44,7 @@ pub struct Candidate<'a> {
     pub finish_message: Option<Cow<'a, str>>,
     /// Where its facts come from.
     pub grounding_metadata: Option<&'a RawValue>,
-    /// Whom it quotes.
+    /// What it quotes.
     pub citation_metadata: Option<&'a RawValue>,
     /// The probabilities of its tokens.
     pub logprobs_result: Option<&'a RawValue>,
@@ -120,15 +120,49 @@ impl<'a> AnswerEvent<'a> {
         serde_json::from_slice(text)
     }
 
+    /// The candidate that becomes the answer of a dialect that has one only.
+    pub fn first_candidate(&self) -> Option<&Candidate<'a>> {
+        let mut candidates = self.candidates.iter().flatten();
+        candidates.find(|candidate| candidate.index.unwrap_or_default() == 0)
+    }
+
+    /// When upstream began the answer, in seconds since 1970, if it says so.
+    pub fn created(&self) -> Option<u64> {
+        let time: jiff::Timestamp = self.create_time.as_deref()?.parse().ok()?;
+        u64::try_from(time.as_second()).ok()
+    }
+
     /// How many parts are of a kind that no dialect here knows.
     pub fn unknown_parts(&self) -> usize {
-        let candidates = self.candidates.iter().flatten();
-        let parts = candidates.filter_map(|candidate| candidate.content.as_ref()?.parts.as_ref());
-        parts.flatten().filter(|part| part.is_unknown()).count()
+        let parts = self.candidates.iter().flatten().flat_map(Candidate::parts);
+        parts.filter(|part| part.is_unknown()).count()
     }
 }
 
-impl Part<'_> {
+impl<'a> Candidate<'a> {
+    /// Its parts.
+    pub fn parts(&self) -> &[Part<'a>] {
+        self.content.as_ref().and_then(|content| content.parts.as_deref()).unwrap_or_default()
+    }
+}
+
+impl<'a> Part<'a> {
+    /// The text, if the part has one with characters.
+    pub fn written_text(&self) -> Option<JsonText<'a>> {
+        self.text.filter(|text| text.is_string() && !text.is_empty())
+    }
+
+    /// True for a part that a client gets something of. A thought does not count.
+    pub fn is_product(&self) -> bool {
+        let code = self.executable_code.as_ref().and_then(|code| code.code);
+        let output = self.code_execution_result.as_ref().and_then(|result| result.output);
+        self.written_text().is_some_and(|_| self.thought != Some(true))
+            || self.function_call.is_some()
+            || self.inline_data.as_ref().and_then(Blob::image).is_some()
+            || code.or(output).is_some_and(JsonText::is_string)
+    }
+
+    /// True for a part of a kind that no dialect here knows.
     fn is_unknown(&self) -> bool {
         self.text.is_none()
             && self.function_call.is_none()
@@ -137,6 +171,14 @@ impl Part<'_> {
             && self.code_execution_result.is_none()
             // One may come in an otherwise empty part.
             && self.thought_signature.is_none()
+    }
+}
+
+impl<'a> Blob<'a> {
+    /// The MIME type and the data of an image. No dialect has a form for other data.
+    pub fn image(&self) -> Option<(&str, JsonText<'a>)> {
+        let mime = self.mime_type.as_deref().filter(|mime| mime.starts_with("image/"))?;
+        Some((mime, self.data.filter(|data| data.is_string())?))
     }
 }
 

@@ -46,27 +46,49 @@ impl<'a> JsonText<'a> {
         }
         match serde_json::from_str(self.quoted()) {
             Ok(text) => Cow::Owned(text),
-            Err(_) => Cow::Owned(lossy(escaped)),
+            Err(_) => Cow::Owned(with_surrogates(escaped, |_| "\u{fffd}")),
+        }
+    }
+
+    /// The JSON that the string holds, as the arguments of calls come. A lone surrogate keeps its escape,
+    /// which means the same one level down.
+    pub fn embedded(self) -> Cow<'a, str> {
+        let escaped = self.escaped();
+        if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
+            return Cow::Borrowed(escaped);
+        }
+        match serde_json::from_str(self.quoted()) {
+            Ok(text) => Cow::Owned(text),
+            Err(_) => Cow::Owned(with_surrogates(escaped, |escape| escape)),
         }
     }
 }
 
-/// Decodes the inside of a JSON string that has lone surrogates.
+/// Decodes the inside of a JSON string that has lone surrogates. `lone` gives what the escape of one becomes.
 #[cold]
-fn lossy(escaped: &str) -> String {
+fn with_surrogates<'t>(escaped: &'t str, lone: fn(&'t str) -> &'t str) -> String {
     let mut text = String::with_capacity(escaped.len());
     let mut rest = escaped;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         text.push_str(&rest[..at]);
         // A pair of surrogates is one character; every other escape is decoded by itself.
         let escape = &rest[at..];
-        let taken = [12, 6, 2].into_iter().find_map(|len| {
+        let decoded = [12, 6, 2].into_iter().find_map(|len| {
             let one = escape.get(..len)?;
             let decoded: String = serde_json::from_str(&format!("\"{one}\"")).ok()?;
             (decoded.chars().count() == 1).then_some((len, decoded))
         });
-        let (len, decoded) = taken.unwrap_or_else(|| (6.min(escape.len()), "\u{fffd}".to_owned()));
-        text.push_str(&decoded);
+        let len = match decoded {
+            Some((len, one)) => {
+                text.push_str(&one);
+                len
+            }
+            None => {
+                let len = 6.min(escape.len());
+                text.push_str(lone(escape.get(..len).unwrap_or_default()));
+                len
+            }
+        };
         rest = escape.get(len..).unwrap_or_default();
     }
     text.push_str(rest);

@@ -6,6 +6,7 @@ use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
 use super::fields::{Word, read_fields};
+use super::json::push_number;
 
 /// The token counts of an answer. Counts that upstream has not given are 0.
 ///
@@ -121,22 +122,6 @@ fn push_numbers(numbers: &[(&str, u64)], end: &str, out: &mut BytesMut) {
         push_number(*number, out);
     }
     out.put_slice(end.as_bytes());
-}
-
-/// Appends a number in decimal digits.
-pub fn push_number(mut number: u64, out: &mut BytesMut) {
-    let mut digits = [0; 20];
-    let mut from = digits.len();
-    loop {
-        from -= 1;
-        // A digit fits into a byte.
-        digits[from] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.put_slice(&digits[from..]);
 }
 
 /// `usageMetadata`, as far as it is read. A value that is no count is none.

@@ -94,6 +94,7 @@ fn record(operation: Option<Operation>, model: &str, status: u16) -> AccessLogRe
         bytes_in: 100,
         bytes_out: 1000,
         usage: TokenUsage::default(),
+        withheld_calls: None,
         total: Duration::from_millis(300),
         upstream: Duration::from_millis(199),
         overhead: Duration::from_micros(200),

@@ -49,6 +49,7 @@ impl CallOutcomes {
             FailureClass::Account
             | FailureClass::Billing
             | FailureClass::Credentials
+            | FailureClass::NoAnswer
             | FailureClass::Project
             | FailureClass::Quota
             | FailureClass::RateLimited

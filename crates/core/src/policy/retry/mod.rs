@@ -151,6 +151,7 @@ fn remedy(failure: Failure) -> Remedy {
         | FailureClass::Disconnected
         | FailureClass::Local
         | FailureClass::Malformed
+        | FailureClass::NoAnswer
         | FailureClass::Project
         | FailureClass::Quota
         | FailureClass::Request

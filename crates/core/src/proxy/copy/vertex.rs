@@ -24,7 +24,8 @@ use crate::provider::vertex::path::VertexPaths;
 use crate::provider::vertex_client::{self, VertexClientError};
 use crate::proxy::Proxy;
 use crate::proxy::choose::{Asked, path_error};
-use crate::proxy::prepare::{DROPPED_FIELDS, MODEL};
+use crate::proxy::dropped::put_dropped;
+use crate::proxy::prepare::MODEL;
 use crate::proxy::respond::{self, Answer, put};
 use crate::upstream::{Account, Upstream, VertexAccount};
 
@@ -180,9 +181,7 @@ impl Proxy {
             }
             adapted => adapted?,
         };
-        if !adapted.dropped.is_empty() {
-            put(headers, DROPPED_FIELDS, adapted.dropped.join(", "));
-        }
+        put_dropped(headers, adapted.dropped.iter());
         Ok(adapted.request)
     }
 }

@@ -1,8 +1,11 @@
 //! Embeddings for clients of OpenAI's dialect, with one call for each batch of texts.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use bytes::Bytes;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
 use super::gemini_parts;
@@ -17,10 +20,22 @@ use crate::platform::{Platform, RequestBodyError};
 use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
 use crate::proxy::choose::{Asked, path_error};
-use crate::proxy::dropped::listed;
-use crate::proxy::prepare::{DROPPED_FIELDS, MODEL, ModelRequest, ModelTarget};
+use crate::proxy::dropped::put_dropped;
+use crate::proxy::model_call::Incoming;
+use crate::proxy::prepare::{MODEL, ModelRequest, ModelTarget};
 use crate::proxy::respond::{self, Answer, put};
 use crate::upstream::{Account, Upstream, VertexAccount, Whole};
+
+/// True if the texts of a refused call are sent one by one. Some models at Vertex AI take one text a call,
+/// and Google says so in no fixed words.
+fn may_take_fewer(error: &Error, batch: &Range<usize>) -> bool {
+    let is_refused =
+        || matches!(error, Error::Upstream(error) if error.http == StatusCode::BAD_REQUEST);
+    (2..=MOST_SINGLE_CALLS).contains(&batch.len()) && is_refused()
+}
+
+/// How many calls are made one after the other for a request whose model takes one text a call.
+const MOST_SINGLE_CALLS: usize = 100;
 
 impl Proxy {
     /// Answers a request for embeddings, at the first upstream that has them.
@@ -45,30 +60,37 @@ impl Proxy {
         let target = ModelTarget { parts: &parts, model: &model, form: PathForm::USUAL };
         let mut writer = EmbeddingsWriter::new(&request);
         let mut headers = HeaderMap::new();
-        if !request.dropped.is_empty() {
-            put(&mut headers, DROPPED_FIELDS, listed(request.dropped.iter()));
-        }
+        put_dropped(&mut headers, request.dropped.iter());
         let resolved = upstream.model(&model, &self.reloadable().model_aliases).to_owned();
         if *resolved != *request.model {
             put(&mut headers, MODEL, &*resolved);
         }
         let method = EmbeddingsMethod::of(upstream.calls.provider.kind()).ok_or(Error::Internal)?;
-        for batch in request.batches(method, &resolved) {
-            let expected = batch.len();
-            let body = request.body(method, &resolved, batch);
+        let mut batches = VecDeque::from(request.batches(method));
+        while let Some(batch) = batches.pop_front() {
+            let body = request.body(method, &resolved, batch.clone());
             let answer = match &upstream.account {
                 Account::Vertex(account) => {
-                    self.predict((upstream, account), &resolved, body, context).await?
+                    self.predict((upstream, account), &resolved, body, context).await
                 }
-                _ => self.embed_batch(&target, body, context).await?,
+                _ => self.embed_batch::<P, B>(&target, body, context).await,
             };
-            writer.answer(method, &answer, expected)?;
+            match answer {
+                Ok(answer) => writer.answer(method, &answer, batch.len())?,
+                // Some models at Vertex AI take one text a call.
+                Err(error)
+                    if method == EmbeddingsMethod::Predict && may_take_fewer(&error, &batch) =>
+                {
+                    batches = batch.map(|at| at..at + 1).collect();
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(respond::json(headers, writer.finish(&request.model)))
     }
 
     /// Embeds a batch at the Gemini API, as a request in Gemini's dialect would.
-    async fn embed_batch<P: Platform>(
+    async fn embed_batch<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         target: &ModelTarget<'_>,
         body: Bytes,
@@ -78,7 +100,8 @@ impl Proxy {
         let call = WholeCall::BatchEmbed;
         let mut request = ModelRequest::new(target, ModelCall::Whole(call), body);
         let choice = self.select(target, context)?;
-        let answer = self.answer_whole(choice, &mut request, context, call).await?;
+        let incoming = Incoming::<B>::Read(choice, &mut request);
+        let answer = self.whole(incoming, context, call).await?;
         Ok(answer.body)
     }
 

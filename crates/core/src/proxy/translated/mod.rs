@@ -16,16 +16,18 @@ use http_body::Body;
 use self::head::RequestHead;
 use super::Proxy;
 use super::choose::UPSTREAM;
+use super::model_call::Incoming;
 use super::prepare::{ModelRequest, ModelTarget, PreparedRequest, model_at};
 use super::respond::{self, Answer, JSON};
 use super::source::SourceRequest;
 use crate::context::RequestContext;
+use crate::dialect::TranslatedCall::{Count, Generate};
 use crate::dialect::gemini::route::{Framing, PathForm, model_name};
 use crate::dialect::route::{DialectCall, DialectRoute};
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::models::{is_foreign, normalized};
 use crate::dialect::translate::target::{SignatureRecall, Target};
-use crate::dialect::{AnswerForm, ModelCall, Operation, TranslatedCall, WholeCall};
+use crate::dialect::{AnswerForm, CountCall, GenerateCall, ModelCall, Operation, WholeCall};
 use crate::error::{Error, Refusal, RefusalCode};
 use crate::memory;
 use crate::platform::{HEAVY, Platform, RequestBodyError};
@@ -46,12 +48,12 @@ impl Proxy {
         route: &DialectRoute,
     ) -> Result<Answer<P>, Error> {
         let call = match &route.call {
-            DialectCall::ChatCompletions => TranslatedCall::ChatCompletions,
-            DialectCall::Completions => TranslatedCall::Completions,
-            DialectCall::CountTokens => TranslatedCall::CountTokens,
-            DialectCall::InputTokens => TranslatedCall::InputTokens,
-            DialectCall::Messages => TranslatedCall::Messages,
-            DialectCall::Responses => TranslatedCall::Responses,
+            DialectCall::ChatCompletions => Generate(GenerateCall::ChatCompletions),
+            DialectCall::Completions => Generate(GenerateCall::Completions),
+            DialectCall::CountTokens => Count(CountCall::MessageTokens),
+            DialectCall::InputTokens => Count(CountCall::InputTokens),
+            DialectCall::Messages => Generate(GenerateCall::Messages),
+            DialectCall::Responses => Generate(GenerateCall::Responses),
             DialectCall::Embeddings => return self.embeddings(parts, body, context).await,
             DialectCall::Hello => return Ok(respond::hello(context)),
             DialectCall::Model { name } => {
@@ -66,9 +68,14 @@ impl Proxy {
         let head = self.request_head(&body, context).await?;
         let RequestHead { model: requested, is_stream, translation_bytes } = head;
         let model = self.requested_model(&requested)?;
-        let is_stream = is_stream && !call.counts();
+        let model_call = match call {
+            Count(_) => ModelCall::Whole(WholeCall::CountTokens),
+            Generate(_) if is_stream => ModelCall::Stream,
+            Generate(_) => ModelCall::Whole(WholeCall::Generate),
+        };
         let mut gemini = gemini_parts(parts);
-        if is_stream {
+        if let ModelCall::Stream = model_call {
+            context.operation = Some(Operation::Stream);
             // Without it the Gemini API streams an array.
             gemini.uri = Uri::from_static("/?alt=sse");
         }
@@ -82,14 +89,6 @@ impl Proxy {
             reserved: 0,
             without_signatures: false,
         });
-        let model_call = match (is_stream, call.counts()) {
-            (true, _) => ModelCall::Stream,
-            (false, true) => ModelCall::Whole(WholeCall::CountTokens),
-            (false, false) => ModelCall::Whole(WholeCall::Generate),
-        };
-        if is_stream {
-            context.operation = Some(Operation::Stream);
-        }
         let mut request = ModelRequest::new(&target, model_call, Bytes::new());
         request.source = Some(source);
         let choice = self.select(&target, context)?;
@@ -101,10 +100,12 @@ impl Proxy {
                 {
                     self.announce_stream(parts, self.answer_form(source, context), context);
                 }
-                self.answer_stream(choice, &mut request, context, Framing::Sse).await
+                let incoming = Incoming::<B>::Read(choice, &mut request);
+                self.stream(incoming, context, Framing::Sse).await
             }
             ModelCall::Whole(call) => {
-                let answer = self.answer_whole(choice, &mut request, context, call).await?;
+                let incoming = Incoming::<B>::Read(choice, &mut request);
+                let answer = self.whole(incoming, context, call).await?;
                 self.translate_answer(answer, &request, context).await
             }
         }
@@ -132,17 +133,18 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
-        let source = request.source.as_ref();
-        let Some(form) = source.and_then(|source| self.answer_form(source, context)) else {
-            return Ok(Answer::from(answer));
-        };
-        let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
-        let text = answer.body.clone();
-        let work = move || form.whole(&text);
-        let (body, unknown_parts) =
-            Box::pin(memory::work_on(length, context, longest, work)).await??;
-        context.note_unknown_parts(unknown_parts);
-        answer.body = body;
+        let Some(source) = &request.source else { return Ok(Answer::from(answer)) };
+        if let Count(call) = source.call {
+            answer.body = call.answer(&answer.body)?;
+        } else if let Some(form) = self.answer_form(source, context) {
+            let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
+            let text = answer.body.clone();
+            let work = move || form.whole(&text);
+            let (body, left_out) =
+                Box::pin(memory::work_on(length, context, longest, work)).await??;
+            context.note_left_out(left_out);
+            answer.body = body;
+        }
         answer.headers.insert(CONTENT_TYPE, JSON);
         Ok(Answer::from(answer))
     }
@@ -214,18 +216,19 @@ impl Proxy {
         self.prepare(upstream, request, context).await
     }
 
-    /// The form of the answer that is about to be written; `None` before the request is translated.
+    /// The form of the answer that is about to be written; `None` before the request is translated, and for
+    /// a count of tokens.
     pub(super) fn answer_form<P: Platform>(
         &self,
         source: &SourceRequest,
         context: &RequestContext<P>,
     ) -> Option<AnswerForm> {
-        let plan = source.translation.as_ref()?.plan.clone();
+        let plan = source.translation.as_ref()?.plan.clone()?;
         let request_id = context.id.as_str().to_owned();
         Some(AnswerForm { plan, birth: self.birth(context), request_id })
     }
 
-    /// What an answer is born with.
+    /// What a new answer begins with.
     fn birth<P: Platform>(&self, context: &RequestContext<P>) -> Birth {
         let platform = context.platform();
         let mut seed = [0; 32];

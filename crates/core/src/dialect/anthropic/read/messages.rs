@@ -43,8 +43,12 @@ pub(super) fn read_system<'a>(
     Ok(())
 }
 
-#[derive(Deserialize)]
-struct Message<'a> {
+/// The path of the messages.
+pub(super) const MESSAGES: Path<'static> = Path::root("messages");
+
+/// A message. Each field takes any value, and is checked where it is used.
+#[derive(Debug, Deserialize)]
+pub(super) struct Message<'a> {
     #[serde(borrow)]
     role: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -77,14 +81,12 @@ impl<'d, 'a> Conversation<'d, 'a> {
     }
 
     /// Reads all messages.
-    pub(super) fn read(&mut self, messages: &'a RawValue) -> Result<(), Error> {
-        const MESSAGES: Path<'static> = Path::root("messages");
-        let messages = MESSAGES.objects::<Message<'_>>(messages)?;
+    pub(super) fn read(&mut self, messages: &[Message<'a>]) -> Result<(), Error> {
         if messages.is_empty() {
             return Err(MESSAGES.invalid("There must be at least one message."));
         }
-        for (at, message) in messages.into_iter().enumerate() {
-            self.message(&message, &MESSAGES.item(at))?;
+        for (at, message) in messages.iter().enumerate() {
+            self.message(message, &MESSAGES.item(at))?;
         }
         Ok(())
     }
@@ -266,8 +268,8 @@ impl<'d, 'a> Conversation<'d, 'a> {
         }
     }
 
-    /// Reads a block that makes a tool known from here on, or withdraws it. The model is told, and tools
-    /// of the request's `tools` are declared accordingly.
+    /// Reads a block that makes a tool known from here on, or withdraws it. The model reads of it, and only
+    /// those of the request's `tools` that are known are declared.
     fn tool_change(&mut self, block: &Block<'a>, role: Role, path: &Path<'_>) -> Result<(), Error> {
         let tool_path = path.field("tool");
         let tool = block.tool.ok_or_else(|| tool_path.required())?;

@@ -19,8 +19,9 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use self::messages::Conversation;
+use self::messages::{Conversation, MESSAGES, Message};
 use self::path::Path;
+use self::tools::{TOOLS, ToolFields};
 use super::MessagesPlan;
 use crate::dialect::translate::answer::AnswerPlan;
 use crate::dialect::translate::draft::{DraftRequest, FieldPaths, Thinking};
@@ -35,14 +36,9 @@ pub fn read(body: &Bytes, target: &Target) -> Result<(Written, MessagesPlan), Er
     let model = Path::root("model").required_text(request.model)?.decoded();
     let (draft, asks) = draft(&request, target, Purpose::Answer)?;
     let written = request::write(draft, target)?;
-    let plan = AnswerPlan {
-        model: model.into(),
-        names: written.names.clone(),
-        one_call: asks.one_call,
-        provider: target.provider,
-        shows_thoughts: asks.shows_thoughts,
-    };
-    Ok((written, MessagesPlan { plan, thinking: asks.thinking }))
+    let Asks { one_call, thinking, shows_thoughts } = asks;
+    let plan = AnswerPlan::new(model.into(), one_call, &written, target);
+    Ok((written, MessagesPlan { plan, thinking, shows_thoughts }))
 }
 
 /// Reads a request for the token count of a message's prompt.
@@ -85,11 +81,12 @@ fn draft<'a>(
     if let Some(system) = request.system {
         messages::read_system(system, &mut draft)?;
     }
-    let messages = request.messages.ok_or_else(|| Path::root("messages").required())?;
+    let messages = request.messages.as_deref().ok_or_else(|| MESSAGES.required())?;
     let mut conversation = Conversation::new(target, &mut draft);
     conversation.read(messages)?;
     let references = conversation.into_references();
-    let one_call = tools::read(request, &references, &mut draft)?;
+    let tools = request.tools.as_deref().unwrap_or_default();
+    let one_call = tools::read(tools, request.tool_choice, &references, &mut draft)?;
     let shows_thoughts = match draft.config.thinking {
         Thinking::Effort { shows, .. } | Thinking::Budget { shows, .. } => shows,
         Thinking::Shown => true,
@@ -122,13 +119,14 @@ struct Thread<'a> {
     previous_message_id: Option<&'a RawValue>,
 }
 
-/// The fields of a request, as they are written. `null` is no value.
+/// The fields of a request, as they are written, but for the two that are long: those are read at once, so
+/// that nothing is scanned twice. `null` is no value.
 #[derive(Debug, Default)]
 struct Request<'a> {
     container: Option<&'a RawValue>,
     max_tokens: Option<&'a RawValue>,
     mcp_servers: Option<&'a RawValue>,
-    messages: Option<&'a RawValue>,
+    messages: Option<Vec<Message<'a>>>,
     model: Option<&'a RawValue>,
     output_config: Option<&'a RawValue>,
     output_format: Option<&'a RawValue>,
@@ -139,7 +137,7 @@ struct Request<'a> {
     thinking: Option<&'a RawValue>,
     thread: Option<&'a RawValue>,
     tool_choice: Option<&'a RawValue>,
-    tools: Option<&'a RawValue>,
+    tools: Option<Vec<ToolFields<'a>>>,
     top_k: Option<&'a RawValue>,
     top_p: Option<&'a RawValue>,
     /// The names of other fields that have a value.
@@ -167,22 +165,17 @@ const SILENT: &[&str] = &[
 impl<'a> Request<'a> {
     fn read(body: &'a [u8]) -> Result<Self, Error> {
         serde_json::from_slice(body).map_err(|error| match error.is_data() {
-            true => Refusal::error(
-                RefusalCode::InvalidValue,
-                "",
-                "The body must be a JSON object: see Anthropic's Messages API.",
-            ),
+            true => wrong_type(body),
             false => Error::MalformedJson { detail: error.to_string() },
         })
     }
 
-    /// The field of this name.
+    /// The field of this name, of those that are kept as they are written.
     fn field(&mut self, name: &str) -> Option<&mut Option<&'a RawValue>> {
         Some(match name {
             "container" => &mut self.container,
             "max_tokens" => &mut self.max_tokens,
             "mcp_servers" => &mut self.mcp_servers,
-            "messages" => &mut self.messages,
             "model" => &mut self.model,
             "output_config" => &mut self.output_config,
             "output_format" => &mut self.output_format,
@@ -193,12 +186,30 @@ impl<'a> Request<'a> {
             "thinking" => &mut self.thinking,
             "thread" => &mut self.thread,
             "tool_choice" => &mut self.tool_choice,
-            "tools" => &mut self.tools,
             "top_k" => &mut self.top_k,
             "top_p" => &mut self.top_p,
             _ => return None,
         })
     }
+}
+
+/// The error of a body that is JSON, and no request. It names the list that has the wrong type.
+#[cold]
+fn wrong_type(body: &[u8]) -> Error {
+    #[derive(serde::Deserialize)]
+    struct Lists<'a> {
+        #[serde(borrow)]
+        messages: Option<&'a RawValue>,
+        #[serde(borrow)]
+        tools: Option<&'a RawValue>,
+    }
+    let lists: Option<Lists<'_>> = serde_json::from_slice(body).ok();
+    let wrong = lists.and_then(|Lists { messages, tools }| {
+        let wrong = messages.and_then(|list| MESSAGES.objects::<Message<'_>>(list).err());
+        wrong.or_else(|| tools.and_then(|list| TOOLS.objects::<ToolFields<'_>>(list).err()))
+    });
+    let message = "The body must be a JSON object: see Anthropic's Messages API.";
+    wrong.unwrap_or_else(|| Refusal::error(RefusalCode::InvalidValue, "", message))
 }
 
 impl<'de> Deserialize<'de> for Request<'de> {
@@ -215,7 +226,11 @@ impl<'de> Deserialize<'de> for Request<'de> {
                 let mut request = Request::default();
                 while let Some(name) = map.next_key::<&RawValue>()? {
                     let name = JsonText::of(name).map(JsonText::decoded).unwrap_or_default();
-                    if let Some(field) = request.field(&name) {
+                    if name == "messages" {
+                        request.messages = map.next_value()?;
+                    } else if name == "tools" {
+                        request.tools = map.next_value()?;
+                    } else if let Some(field) = request.field(&name) {
                         *field = map.next_value()?;
                     } else if map.next_value::<Option<IgnoredAny>>()?.is_some()
                         && !SILENT.contains(&&*name)

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Request;
 use super::messages::References;
 use super::path::Path;
 use crate::dialect::translate::draft::{
@@ -15,15 +14,11 @@ use crate::error::Error;
 
 /// Reads the tools, as far as the model may see them. True if the model may make one call only.
 pub(super) fn read<'a>(
-    request: &Request<'a>,
+    tools: &[ToolFields<'a>],
+    choice: Option<&'a RawValue>,
     references: &References<'_>,
     draft: &mut DraftRequest<'a>,
 ) -> Result<bool, Error> {
-    const TOOLS: Path<'static> = Path::root("tools");
-    let tools = match request.tools {
-        Some(tools) => TOOLS.objects::<ToolFields<'_>>(tools)?,
-        None => Vec::new(),
-    };
     let mut kinds = Vec::with_capacity(tools.len());
     for (at, tool) in tools.iter().enumerate() {
         kinds.push(tool.kind(&TOOLS.item(at))?);
@@ -51,11 +46,14 @@ pub(super) fn read<'a>(
             Kind::ToolSearch | Kind::Other => draft.dropped.push(path.to_string()),
         }
     }
-    let Some(choice) = request.tool_choice else { return Ok(false) };
+    let Some(choice) = choice else { return Ok(false) };
     let choice: ChoiceFields<'_> = CHOICE.object(choice)?;
     draft.choice = choice.read()?;
     Ok(is_true(choice.disable_parallel_tool_use))
 }
+
+/// The path of the tools.
+pub(super) const TOOLS: Path<'static> = Path::root("tools");
 
 /// Claude Code declares this tool while others wait to be found. It is never called.
 const PLACEHOLDER: &str = "DeferredToolPlaceholder";
@@ -73,8 +71,9 @@ enum Kind {
     Other,
 }
 
+/// A tool: the fields of all kinds. Each takes any value, and is checked where it is used.
 #[derive(Debug, Deserialize)]
-struct ToolFields<'a> {
+pub(super) struct ToolFields<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<&'a RawValue>,
     #[serde(borrow)]

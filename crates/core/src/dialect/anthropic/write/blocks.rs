@@ -6,8 +6,9 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::dialect::translate::citations::Page;
-use crate::dialect::translate::json::{push_embedded, push_escaped, push_string, push_written};
-use crate::dialect::translate::usage::push_number;
+use crate::dialect::translate::json::{
+    push_embedded, push_escaped, push_number, push_string, push_written,
+};
 
 /// Writes content blocks, one after the other.
 #[derive(Debug)]

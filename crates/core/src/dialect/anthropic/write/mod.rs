@@ -8,8 +8,6 @@ mod blocks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
 use self::blocks::{Blocks, OpenBlock, ToolUse, begin_frame, end_frame};
@@ -19,13 +17,13 @@ use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::citations::Sources;
 use crate::dialect::translate::fault::Fault;
 use crate::dialect::translate::finish::Finish;
-use crate::dialect::translate::ids::IdSource;
-use crate::dialect::translate::json::{push_escaped, push_string, push_written};
+use crate::dialect::translate::ids::{CallIds, IdSource};
+use crate::dialect::translate::json::{push_escaped, push_number, push_string, push_written};
 use crate::dialect::translate::part::{AnswerEvent, Blob, Candidate, FunctionCall, Part};
 use crate::dialect::translate::signatures::{Carried, CarriedKind};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
-use crate::dialect::translate::usage::{Usage, push_number};
+use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
 
 /// Writes one answer.
@@ -40,8 +38,7 @@ pub struct MessagesWriter {
     has_called: bool,
     /// Something other than a thought has come.
     has_produced: bool,
-    /// Gemini's ids that were given to the client.
-    call_ids: HashSet<String>,
+    call_ids: CallIds,
     usage: Usage,
     finish: Option<Finish>,
     sources: Sources,
@@ -61,7 +58,7 @@ impl MessagesWriter {
             has_begun: false,
             has_called: false,
             has_produced: false,
-            call_ids: HashSet::new(),
+            call_ids: CallIds::default(),
             usage: Usage::default(),
             finish: None,
             sources: Sources::default(),
@@ -108,9 +105,9 @@ impl MessagesWriter {
         Ok(())
     }
 
-    /// Writes a sign of life.
-    pub fn beat(&mut self, out: &mut BytesMut) {
-        push_ping(out);
+    /// Writes a heartbeat.
+    pub fn heartbeat(&mut self, out: &mut BytesMut) {
+        out.put_slice(HEARTBEAT);
     }
 
     /// Writes the error that ends the stream.
@@ -132,8 +129,7 @@ impl MessagesWriter {
             }
             _ => 0,
         };
-        let ids: usize = self.call_ids.iter().map(String::len).sum();
-        self.sources.held() + ids + words
+        self.sources.held() + self.call_ids.held() + words
     }
 
     /// The whole message.
@@ -166,9 +162,9 @@ impl MessagesWriter {
         {
             self.finish = Some(finish);
         }
-        let Some(candidate) = first_candidate(event) else { return Ok(()) };
+        let Some(candidate) = event.first_candidate() else { return Ok(()) };
         self.sources.note(candidate);
-        self.has_produced |= parts(candidate).iter().any(is_produced);
+        self.has_produced |= candidate.parts().iter().any(Part::is_product);
         if let Some(finish) = Finish::of(candidate) {
             if let Some(error) = finish.error(self.has_produced) {
                 return Err(error);
@@ -193,7 +189,7 @@ impl MessagesWriter {
         push_number(self.usage.cached, out);
         out.put_slice(br#","cache_creation_input_tokens":0}}"#);
         end_frame(out);
-        push_ping(out);
+        out.put_slice(HEARTBEAT);
     }
 
     /// Writes a message as far as its content. Its id is new: Claude Code merges messages with one id.
@@ -206,8 +202,7 @@ impl MessagesWriter {
     }
 
     fn push_parts(&mut self, event: &AnswerEvent<'_>, out: &mut BytesMut) {
-        let Some(candidate) = first_candidate(event) else { return };
-        for part in parts(candidate) {
+        for part in event.first_candidate().map(Candidate::parts).unwrap_or_default() {
             self.push_part(part, out);
         }
     }
@@ -217,9 +212,9 @@ impl MessagesWriter {
         let signature = part.thought_signature.as_deref().filter(|signature| !signature.is_empty());
         if let Some(call) = &part.function_call {
             self.push_call(call, signature, out);
-        } else if let Some(text) = text_of(part) {
+        } else if let Some(text) = part.written_text() {
             if part.thought == Some(true) {
-                if self.plan.thinking && self.plan.plan.shows_thoughts {
+                if self.plan.thinking && self.plan.shows_thoughts {
                     self.blocks.thinking(out, |out| push_written(text.escaped(), out));
                 }
                 return;
@@ -244,7 +239,7 @@ impl MessagesWriter {
             return;
         }
         self.has_called = true;
-        let id = self.call_id(call.id.as_deref());
+        let id = self.call_ids.next(call.id.as_deref(), &mut self.ids, "toolu_");
         if let Some(signature) = signature {
             self.signatures.remember(&id, signature);
         }
@@ -273,14 +268,6 @@ impl MessagesWriter {
         self.blocks.sign(&carried.to_string(), out);
     }
 
-    /// Gemini's id of a call if clients take it, else a new one.
-    fn call_id(&mut self, upstream: Option<&str>) -> String {
-        match upstream {
-            Some(id) if is_client_id(id) && self.call_ids.insert(id.to_owned()) => id.to_owned(),
-            _ => self.ids.next("toolu_"),
-        }
-    }
-
     fn push_fenced(&mut self, language: &str, code: Option<JsonText<'_>>, out: &mut BytesMut) {
         self.blocks.text(out, |out| {
             out.put_slice(br"\n```");
@@ -297,10 +284,7 @@ impl MessagesWriter {
 
     /// Writes an image as Markdown. It is uncertain that a client shows it: a message has no other form.
     fn push_image(&mut self, blob: &Blob<'_>, out: &mut BytesMut) {
-        let (Some(mime), Some(data)) = (&blob.mime_type, blob.data) else { return };
-        if !mime.starts_with("image/") || !data.is_string() {
-            return;
-        }
+        let Some((mime, data)) = blob.image() else { return };
         self.blocks.text(out, |out| {
             out.put_slice(b"![image](data:");
             push_escaped(mime, out);
@@ -351,41 +335,8 @@ impl MessagesWriter {
     }
 }
 
-/// The candidate that becomes the message. A request of this dialect asks for one.
-fn first_candidate<'e, 'a>(event: &'e AnswerEvent<'a>) -> Option<&'e Candidate<'a>> {
-    let candidates = event.candidates.as_deref().unwrap_or_default();
-    candidates.iter().find(|candidate| candidate.index.unwrap_or_default() == 0)
-}
-
-fn parts<'e, 'a>(candidate: &'e Candidate<'a>) -> &'e [Part<'a>] {
-    candidate.content.as_ref().and_then(|content| content.parts.as_deref()).unwrap_or_default()
-}
-
-/// The text of a part, if it has characters.
-fn text_of<'a>(part: &Part<'a>) -> Option<JsonText<'a>> {
-    part.text.filter(|text| text.is_string() && !text.is_empty())
-}
-
-/// True for a part that is more than a thought.
-fn is_produced(part: &Part<'_>) -> bool {
-    let has_text = text_of(part).is_some();
-    (has_text && part.thought != Some(true))
-        || part.function_call.is_some()
-        || part.inline_data.is_some()
-        || part.executable_code.is_some()
-        || part.code_execution_result.is_some()
-}
-
-/// True for an id that Anthropic's clients send back as it is.
-fn is_client_id(id: &str) -> bool {
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    (1..=64).contains(&id.len()) && id.bytes().all(is_legal)
-}
-
-fn push_ping(out: &mut BytesMut) {
-    begin_frame("ping", out);
-    end_frame(out);
-}
+/// A heartbeat: an event of its own, since clients count events.
+pub const HEARTBEAT: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 fn push_stop_details(finish: &Finish, out: &mut BytesMut) {
     let Finish::Filtered { reason, message } = finish else {

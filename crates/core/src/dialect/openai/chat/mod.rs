@@ -2,7 +2,6 @@
 
 mod messages;
 pub mod read;
-pub(super) mod settings;
 #[cfg(test)]
 mod tests;
 mod thinking;

@@ -1,7 +1,6 @@
 //! Chat requests (`docs/reference/dialects.md` 2).
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -9,11 +8,10 @@ use serde_json::value::RawValue;
 
 use super::ChatPlan;
 use super::messages::{self, Message};
-use super::settings::{Conditional, ImageConfig, Settings, StreamOptions};
 use super::thinking::{ExtraBody, Google, Reasoning, ThinkingFields};
-use crate::dialect::openai::place::unreadable;
+use crate::dialect::openai::settings::{Conditional, ImageConfig, Settings, StreamOptions};
 use crate::dialect::openai::tools;
-use crate::dialect::openai::values::{self, invalid};
+use crate::dialect::openai::values::{invalid, read_body};
 use crate::dialect::translate::answer::AnswerPlan;
 use crate::dialect::translate::draft::{DraftRequest, GoogleTool, Tool};
 use crate::dialect::translate::fields::{Word, read_fields};
@@ -23,11 +21,9 @@ use crate::error::Error;
 
 /// Reads a chat request, and writes it for Gemini.
 pub fn read(body: &Bytes, target: &Target) -> Result<(Written, ChatPlan), Error> {
-    let text = values::utf8(body)?;
-    let chat: ChatRequest<'_> =
-        serde_json::from_str(text).map_err(|error| unreadable(text, "", &error))?;
+    let chat: ChatRequest<'_> = read_body(body)?;
     let mut draft = DraftRequest { config: chat.settings.config()?, ..DraftRequest::default() };
-    let thoughts = chat.thinking.write(&mut draft)?;
+    let thought_tag = chat.thinking.write(&mut draft)?;
     chat.conditional.note_dropped(&mut draft.dropped);
     let unknown = chat.unknown.into_iter();
     draft.dropped.extend(unknown.filter(|name| !name.starts_with("prompt_cache_")));
@@ -38,17 +34,12 @@ pub fn read(body: &Bytes, target: &Target) -> Result<(Written, ChatPlan), Error>
     }
     messages::read(messages, target, &mut draft)?;
     let written = request::write(draft, target)?;
-    let plan = AnswerPlan {
-        model: Arc::from(chat.model.as_deref().unwrap_or_default()),
-        names: written.names.clone(),
-        one_call: is_legacy || chat.parallel_tool_calls == Some(false),
-        provider: target.provider,
-        shows_thoughts: thoughts.are_shown,
-    };
+    let model = chat.model.as_deref().unwrap_or_default();
+    let one_call = is_legacy || chat.parallel_tool_calls == Some(false);
     let plan = ChatPlan {
-        plan,
+        plan: AnswerPlan::new(model.into(), one_call, &written, target),
         include_usage: StreamOptions::include_usage(chat.stream_options),
-        thought_tag: thoughts.tag,
+        thought_tag,
         legacy_functions: is_legacy,
     };
     Ok((written, plan))

@@ -179,6 +179,9 @@ fn each_setting_has_its_place() {
         (r#""stop":"a\ud83d""#, FLASH_2, r#"{"stopSequences":["a\ud83d"]}"#),
         (r#""n":3"#, FLASH_2, r#"{"candidateCount":3}"#),
         (r#""seed":-1"#, FLASH_2, r#"{"seed":2147483647}"#),
+        (r#""seed":18446744073709551615"#, FLASH_2, r#"{"seed":2147483647}"#),
+        (r#""seed":9223372036854775815"#, FLASH_2, r#"{"seed":7}"#),
+        (r#""max_tokens":1000000000000000000000"#, FLASH_2, r#"{"maxOutputTokens":65536}"#),
         (
             r#""presence_penalty":0.5,"frequency_penalty":0.0"#,
             FLASH_2,
@@ -263,22 +266,24 @@ fn what_has_no_place_is_left_out_and_named_unless_it_changes_nothing() {
 
 #[test]
 fn what_would_change_the_kind_of_the_answer_is_refused() {
-    use RefusalCode::{InvalidValue, UnsupportedValue};
+    use RefusalCode::{InvalidValue, UnsupportedParameter, UnsupportedValue};
     for (fields, code, path) in [
         (r#""n":9"#, UnsupportedValue, "n"),
-        (r#""n":0"#, InvalidValue, "n"),
+        (r#""n":0"#, UnsupportedValue, "n"),
+        (r#""n":100000000000000000000"#, UnsupportedValue, "n"),
+        (r#""n":1.5"#, InvalidValue, "n"),
         (r#""modalities":["text","audio"]"#, UnsupportedValue, "modalities[1]"),
         (r#""temperature":"1""#, InvalidValue, "temperature"),
-        (r#""reasoning_effort":"huge""#, InvalidValue, "reasoning_effort"),
+        (r#""reasoning_effort":"huge""#, UnsupportedValue, "reasoning_effort"),
         (
             r#""reasoning_effort":"low","google":{"thinking_config":{}}"#,
-            InvalidValue,
+            UnsupportedParameter,
             "reasoning_effort",
         ),
         (r#""response_format":{"type":"grammar"}"#, UnsupportedValue, "response_format.type"),
         (
             r#""tool_choice":{"type":"function","function":{"name":"g"}}"#,
-            InvalidValue,
+            UnsupportedValue,
             "tool_choice",
         ),
         (r#""tools":[{"type":"function","function":{}}]"#, InvalidValue, "tools[0].function.name"),
@@ -389,18 +394,15 @@ fn the_plan_says_what_the_answer_needs() {
         chat(&body, FLASH_2).unwrap().1
     };
     let usual = plan("");
-    assert!(!usual.plan.one_call && !usual.plan.shows_thoughts && !usual.include_usage);
+    assert!(!usual.plan.one_call && !usual.include_usage);
     assert!(!usual.legacy_functions && usual.thought_tag.is_none());
     assert!(plan(r#","stream_options":{"include_usage":true}"#).include_usage);
     assert!(plan(r#","parallel_tool_calls":false"#).plan.one_call);
     let legacy = plan(r#","functions":[{"name":"f"}],"function_call":{"name":"f"}"#);
     assert!(legacy.legacy_functions && legacy.plan.one_call);
-    assert!(plan(r#","reasoning_effort":"low""#).plan.shows_thoughts);
-    assert!(!plan(r#","reasoning_effort":"none""#).plan.shows_thoughts);
     let google = plan(
         r#","google":{"thinking_config":{"include_thoughts":true},"thought_tag_marker":"thought"}"#,
     );
-    assert!(google.plan.shows_thoughts);
     assert_eq!(google.thought_tag.as_deref(), Some("thought"));
 }
 

@@ -9,7 +9,7 @@ use crate::dialect::openai::values::{effort, invalid, whole_number};
 use crate::dialect::translate::draft::{DraftRequest, Thinking};
 use crate::dialect::translate::effort::Effort;
 use crate::dialect::translate::fields::{Word, read_fields};
-use crate::error::Error;
+use crate::error::{Error, Refusal, RefusalCode};
 
 /// What a chat request says of thinking, and in Google's own extension of it.
 #[derive(Debug, Default)]
@@ -64,32 +64,14 @@ read_fields!(Google {
     "thought_tag_marker" | "thoughtTagMarker" => thought_tag_marker: Word<'de>,
 } rest unknown);
 
-/// `thinkingConfig`, as far as it concerns the answer.
-#[derive(Debug, Default)]
-struct ThinkingConfig<'a> {
-    include_thoughts: Option<&'a RawValue>,
-}
-
-read_fields!(ThinkingConfig {
-    "includeThoughts" | "include_thoughts" => include_thoughts: &'de RawValue,
-});
-
-/// What the answer needs to know of the thinking.
-#[derive(Debug)]
-pub(super) struct Thoughts {
-    /// The client has asked to see them.
-    pub(super) are_shown: bool,
-    /// `thought_tag_marker`.
-    pub(super) tag: Option<String>,
-}
-
 impl<'a> ThinkingFields<'a> {
-    /// Writes the thinking, and what else Google's extension holds, into a draft.
-    pub(super) fn write(self, draft: &mut DraftRequest<'a>) -> Result<Thoughts, Error> {
+    /// Writes the thinking, and what else Google's extension holds, into a draft. Returns the
+    /// `thought_tag_marker`, which concerns the answer only.
+    pub(super) fn write(self, draft: &mut DraftRequest<'a>) -> Result<Option<String>, Error> {
         let Self { reasoning_effort, reasoning, extra_body, google } = self;
         let ExtraBody { google: inner, unknown } = extra_body.unwrap_or_default();
         draft.dropped.extend(unknown.iter().map(|name| format!("extra_body.{name}")));
-        // Where both are there, the outer one was put there by the client's own hand.
+        // SDKs put the fields of `extra_body` into the request itself: of two the outer one counts.
         let (path, google) = match (google, inner) {
             (Some(google), _) => ("google", google),
             (None, inner) => ("extra_body.google", inner.unwrap_or_default()),
@@ -97,14 +79,14 @@ impl<'a> ThinkingFields<'a> {
         draft.dropped.extend(google.unknown.iter().map(|name| format!("{path}.{name}")));
         draft.cached_content = google.cached_content;
         draft.safety_settings = google.safety_settings;
-        let thinking = match google.thinking_config {
+        draft.config.thinking = match google.thinking_config {
             None => asked(reasoning_effort.as_deref(), reasoning.as_ref())?,
             Some(config) => {
                 if reasoning_effort.is_some() || reasoning.is_some() {
                     let effort =
                         if reasoning_effort.is_some() { "reasoning_effort" } else { "reasoning" };
                     let message = "The request also has a `thinking_config`: send one of both.";
-                    return Err(invalid(effort, message));
+                    return Err(Refusal::error(RefusalCode::UnsupportedParameter, effort, message));
                 }
                 if !config.get().starts_with('{') {
                     let path = format!("{path}.thinking_config");
@@ -113,18 +95,7 @@ impl<'a> ThinkingFields<'a> {
                 Thinking::Written(config.get().into())
             }
         };
-        let are_shown = match &thinking {
-            Thinking::Unset => false,
-            Thinking::Shown => true,
-            Thinking::Effort { effort, shows } => *shows && *effort != Effort::None,
-            Thinking::Budget { tokens, shows } => *shows && *tokens != 0,
-            Thinking::Written(config) => {
-                let config: ThinkingConfig<'_> = serde_json::from_str(config).unwrap_or_default();
-                config.include_thoughts.is_some_and(|value| value.get() == "true")
-            }
-        };
-        draft.config.thinking = thinking;
-        Ok(Thoughts { are_shown, tag: google.thought_tag_marker.map(Cow::into_owned) })
+        Ok(google.thought_tag_marker.map(Cow::into_owned))
     }
 }
 
@@ -141,7 +112,7 @@ fn asked<'a>(
     if reasoning.enabled == Some(false) {
         return Ok(Thinking::Effort { effort: Effort::None, shows });
     }
-    if let Some(tokens) = whole_number(reasoning.max_tokens, 0..=i64::MAX, "reasoning.max_tokens")?
+    if let Some(tokens) = whole_number(reasoning.max_tokens, -1..=i64::MAX, "reasoning.max_tokens")?
     {
         return Ok(Thinking::Budget { tokens, shows });
     }

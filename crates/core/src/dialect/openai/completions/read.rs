@@ -1,16 +1,14 @@
 //! Requests for legacy completions (`docs/reference/dialects.md` 2.6).
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::dialect::openai::chat::ChatPlan;
-use crate::dialect::openai::chat::settings::{Conditional, Settings, StreamOptions};
-use crate::dialect::openai::place::unreadable;
-use crate::dialect::openai::values::{self, invalid, whole_number};
+use crate::dialect::openai::settings::{Conditional, Settings, StreamOptions};
+use crate::dialect::openai::values::{invalid, read_body, whole_number};
 use crate::dialect::translate::answer::AnswerPlan;
 use crate::dialect::translate::draft::{DraftRequest, Piece};
 use crate::dialect::translate::fields::{Word, read_fields};
@@ -21,9 +19,7 @@ use crate::error::{Error, Refusal, RefusalCode};
 
 /// Reads a request for a legacy completion, and writes it for Gemini.
 pub fn read(body: &Bytes, target: &Target) -> Result<(Written, ChatPlan), Error> {
-    let text = values::utf8(body)?;
-    let request: CompletionRequest<'_> =
-        serde_json::from_str(text).map_err(|error| unreadable(text, "", &error))?;
+    let request: CompletionRequest<'_> = read_body(body)?;
     let prompt = prompt(request.prompt)?;
     let best_of = whole_number(request.best_of, 1..=i64::MAX, "best_of")?;
     for (path, is_asked) in [
@@ -46,15 +42,9 @@ pub fn read(body: &Bytes, target: &Target) -> Result<(Written, ChatPlan), Error>
     };
     request.conditional.note_dropped(&mut draft.dropped);
     let written = request::write(draft, target)?;
-    let plan = AnswerPlan {
-        model: Arc::from(request.model.as_deref().unwrap_or_default()),
-        names: written.names.clone(),
-        one_call: false,
-        provider: target.provider,
-        shows_thoughts: false,
-    };
+    let model = request.model.as_deref().unwrap_or_default();
     let plan = ChatPlan {
-        plan,
+        plan: AnswerPlan::new(model.into(), false, &written, target),
         include_usage: StreamOptions::include_usage(request.stream_options),
         thought_tag: None,
         legacy_functions: false,

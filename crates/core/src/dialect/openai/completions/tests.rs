@@ -18,7 +18,6 @@ fn writer(include_usage: bool) -> CompletionsWriter {
             names: ToolNames::default(),
             one_call: false,
             provider: ProviderKind::CodeAssist,
-            shows_thoughts: false,
         },
         include_usage,
         thought_tag: Some("think".to_owned()),
@@ -102,7 +101,7 @@ fn a_completion_that_is_cut_off_or_has_failed_is_an_error() {
             && out.ends_with(b"\"code\":\"other\"}}\n\n")
     );
     out.clear();
-    writer(true).beat(&mut out);
+    writer(true).heartbeat(&mut out);
     assert_eq!(&out[..], b": \n\n");
 }
 
@@ -173,5 +172,5 @@ fn the_plan_of_a_completion_names_the_clients_model() {
     let (_, plan) = read(&body, &target).unwrap();
     assert_eq!(plan.plan.model.as_ref(), "google/m");
     assert_eq!(plan.plan.provider, ProviderKind::Vertex);
-    assert!(plan.include_usage && !plan.plan.shows_thoughts && plan.thought_tag.is_none());
+    assert!(plan.include_usage && plan.thought_tag.is_none());
 }

@@ -3,12 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::dialect::openai::chat::ChatPlan;
-use crate::dialect::openai::chat::write::{BEAT, DONE, head, push_error, push_head};
 use crate::dialect::openai::deltas::{Delta, DeltaSink, Deltas};
+use crate::dialect::openai::frames::{DONE, HEARTBEAT, head, push_error, push_head};
 use crate::dialect::translate::answer::Birth;
-use crate::dialect::translate::json::push_written;
+use crate::dialect::translate::json::{push_number, push_written};
 use crate::dialect::translate::part::AnswerEvent;
-use crate::dialect::translate::usage::push_number;
 use crate::error::Error;
 
 /// Writes one answer, as a stream or whole. Thoughts are left out.
@@ -55,9 +54,9 @@ impl CompletionsWriter {
         Ok(())
     }
 
-    /// Writes a sign of life.
-    pub fn beat(&mut self, out: &mut BytesMut) {
-        out.put_slice(BEAT);
+    /// Writes a heartbeat.
+    pub fn heartbeat(&mut self, out: &mut BytesMut) {
+        out.put_slice(HEARTBEAT);
     }
 
     /// Writes the error that ends a stream. Nothing follows it.

@@ -5,20 +5,19 @@ mod parts;
 
 use serde_json::value::RawValue;
 
+use super::call_input::CallInput;
 use super::chat::ChatPlan;
 use crate::dialect::translate::answer::{AnswerPlan, Birth};
 use crate::dialect::translate::citations::{Citation, Positions, Sources};
 use crate::dialect::translate::finish::Finish;
-use crate::dialect::translate::ids::IdSource;
+use crate::dialect::translate::ids::{CallIds, IdSource};
 use crate::dialect::translate::json::push_escaped;
-use crate::dialect::translate::part::{AnswerEvent, Candidate, FunctionCall, Part};
+use crate::dialect::translate::part::{AnswerEvent, Blob, Candidate, FunctionCall, Part};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
 use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
-use parts::{
-    CustomInput, FENCE_END, begins_with_call, code, image, is_legal_id, is_product, parts,
-};
+use parts::{FENCE_END, begins_with_call, code};
 
 /// A piece of a choice.
 #[derive(Debug)]
@@ -70,19 +69,8 @@ pub(super) struct GivenCall<'a> {
     pub(super) name: &'a str,
     pub(super) input: CallInput<'a>,
     pub(super) signature: Option<&'a str>,
-}
-
-/// What a call gives to its tool.
-#[derive(Debug)]
-pub(super) enum CallInput<'a> {
-    /// The arguments of a function: JSON.
-    Function(&'a str),
-    /// The arguments of a legacy function, whose call has no id: JSON.
-    LegacyFunction(&'a str),
-    /// The text for a custom tool: the inside of a JSON string.
-    Custom(&'a str),
-    /// Arguments for a custom tool that are no text: JSON.
-    CustomJson(&'a str),
+    /// The client knows functions only, whose calls have no id.
+    pub(super) is_legacy: bool,
 }
 
 /// Takes the pieces of choices.
@@ -99,8 +87,7 @@ pub(super) struct Deltas {
     tags: Option<ThoughtTags>,
     ids: IdSource,
     signatures: SignatureRecall,
-    /// The ids of Gemini's that are given to the client.
-    used_ids: Vec<String>,
+    call_ids: CallIds,
     choices: Vec<Choice>,
     usage: Option<Usage>,
     has_produced: bool,
@@ -150,7 +137,7 @@ impl Deltas {
             plan: plan.plan,
             ids: IdSource::new(birth.seed),
             signatures: birth.signatures,
-            used_ids: Vec::new(),
+            call_ids: CallIds::default(),
             choices: Vec::new(),
             usage: None,
             has_produced: false,
@@ -179,7 +166,7 @@ impl Deltas {
                 + choice.sources.held()
                 + choice.positions.held()
         };
-        self.choices.iter().map(of).sum()
+        self.choices.iter().map(of).sum::<usize>() + self.call_ids.held()
     }
 
     /// Takes an event. An error is found before any piece of the event is given.
@@ -192,7 +179,7 @@ impl Deltas {
             self.usage = Some(usage);
         }
         let candidates = event.candidates.as_deref().unwrap_or_default();
-        self.has_produced |= candidates.iter().flat_map(parts).any(is_product);
+        self.has_produced |= candidates.iter().flat_map(Candidate::parts).any(Part::is_product);
         for candidate in candidates {
             let error = Finish::of(candidate).and_then(|finish| finish.error(self.has_produced));
             if let Some(error) = error {
@@ -242,7 +229,7 @@ impl Deltas {
     fn candidate(&mut self, index: u32, candidate: &Candidate<'_>, sink: &mut impl DeltaSink) {
         let at = self.choice(index, begins_with_call(candidate), sink);
         let mut logprobs = candidate.logprobs_result;
-        for part in parts(candidate) {
+        for part in candidate.parts() {
             self.part(at, part, &mut logprobs, sink);
         }
         if let Some(logprobs) = logprobs {
@@ -303,7 +290,7 @@ impl Deltas {
         } else if let Some(call) = &part.function_call {
             close_thought(self.tags.as_ref(), choice, sink);
             self.call(at, call, part.thought_signature.as_deref(), sink);
-        } else if let Some((mime, data)) = part.inline_data.as_ref().and_then(image) {
+        } else if let Some((mime, data)) = part.inline_data.as_ref().and_then(Blob::image) {
             close_thought(self.tags.as_ref(), choice, sink);
             sink.delta(index, Delta::Image { index: choice.images, mime, data: data.escaped() });
             choice.images += 1;
@@ -336,31 +323,19 @@ impl Deltas {
         if choice.calls > 0 && (self.plan.one_call || self.has_legacy_calls) {
             return;
         }
-        let id = match call.id.as_deref() {
-            Some(id) if is_legal_id(id) && !self.used_ids.iter().any(|used| used == id) => {
-                id.to_owned()
-            }
-            _ => self.ids.next("call_"),
-        };
+        let id = self.call_ids.next(call.id.as_deref(), &mut self.ids, "call_");
         let upstream_name = call.name.as_deref().unwrap_or_default();
         let tool = self.plan.names.of(upstream_name);
-        let args = call.args.map_or("{}", RawValue::get);
-        let input = match tool {
-            _ if self.has_legacy_calls => CallInput::LegacyFunction(args),
-            Some(tool) if tool.takes_text => match serde_json::from_str::<CustomInput<'_>>(args) {
-                Ok(custom) if custom.input.is_string() => CallInput::Custom(custom.input.escaped()),
-                _ => CallInput::CustomJson(args),
-            },
-            _ => CallInput::Function(args),
-        };
+        let is_legacy = self.has_legacy_calls;
+        let input = CallInput::new(call.args, tool.filter(|_| !is_legacy));
         if let Some(signature) = signature {
             self.signatures.remember(&id, signature);
         }
         let name = tool.map_or(upstream_name, |tool| &tool.client.name);
-        let given = GivenCall { index: choice.calls, id: &id, name, input, signature };
+        let index = choice.calls;
+        let given = GivenCall { index, id: &id, name, input, signature, is_legacy };
         sink.delta(choice.index, Delta::Call(given));
         choice.calls += 1;
-        self.used_ids.push(id);
     }
 }
 

@@ -69,12 +69,11 @@ impl EmbeddingsMethod {
         }
     }
 
-    /// How many texts one call takes. At Vertex AI `gemini-embedding-001` takes a single one according to
-    /// Google's documentation; it is uncertain whether later models of that name take more.
-    fn most(self, model: &str) -> usize {
+    /// How many texts one call takes. At Vertex AI some models take fewer: `gemini-embedding-001` a single
+    /// one according to Google's documentation.
+    fn most(self) -> usize {
         match self {
             Self::BatchEmbedContents => 100,
-            Self::Predict if model.starts_with("gemini-") => 1,
             Self::Predict => 250,
         }
     }
@@ -146,8 +145,8 @@ fn invalid(path: &str, message: impl Into<String>) -> Error {
 
 impl EmbeddingsRequest<'_> {
     /// The places of the texts of each call, in order.
-    pub fn batches(&self, method: EmbeddingsMethod, model: &str) -> Vec<Range<usize>> {
-        let most = method.most(model);
+    pub fn batches(&self, method: EmbeddingsMethod) -> Vec<Range<usize>> {
+        let most = method.most();
         let end = |start: usize| self.inputs.len().min(start + most);
         (0..self.inputs.len()).step_by(most).map(|start| start..end(start)).collect()
     }

@@ -24,7 +24,7 @@ fn many(count: usize) -> String {
 fn three_inputs_in_base64_are_one_call_and_eight_bytes_each() {
     let body = br#"{"model":"gemini-embedding-001","input":["a","b\n\"c\"","\ud83d"],"encoding_format":"base64","dimensions":2}"#;
     let request = read(body).unwrap();
-    let batches = request.batches(BatchEmbedContents, GEMINI);
+    let batches = request.batches(BatchEmbedContents);
     assert_eq!(batches, one_batch(3));
     assert_eq!(
         request.body(BatchEmbedContents, GEMINI, 0..3),
@@ -60,7 +60,7 @@ fn without_base64_the_numbers_keep_upstreams_digits() {
     for encoding in ["", r#","encoding_format":"float""#, r#","encoding_format":null"#] {
         let body = format!(r#"{{"model":"google/m","input":"a","user":"u"{encoding}}}"#);
         let request = read(body.as_bytes()).unwrap();
-        assert_eq!(request.batches(BatchEmbedContents, "m"), one_batch(1));
+        assert_eq!(request.batches(BatchEmbedContents), one_batch(1));
         assert_eq!(
             request.body(BatchEmbedContents, "m", 0..1),
             r#"{"requests":[{"model":"models/m","content":{"parts":[{"text":"a"}]}}]}"#
@@ -114,16 +114,16 @@ fn vertex_ai_is_asked_to_predict_and_its_tokens_are_counted() {
 
 #[test]
 fn many_texts_are_split_and_their_order_is_kept() {
-    for (count, method, model, batches) in [
-        (100, BatchEmbedContents, GEMINI, one_batch(100)),
-        (101, BatchEmbedContents, GEMINI, vec![0..100, 100..101]),
-        (250, BatchEmbedContents, GEMINI, vec![0..100, 100..200, 200..250]),
-        (251, Predict, "text-embedding-005", vec![0..250, 250..251]),
-        (2, Predict, GEMINI, vec![0..1, 1..2]),
+    for (count, method, batches) in [
+        (100, BatchEmbedContents, one_batch(100)),
+        (101, BatchEmbedContents, vec![0..100, 100..101]),
+        (250, BatchEmbedContents, vec![0..100, 100..200, 200..250]),
+        (250, Predict, one_batch(250)),
+        (251, Predict, vec![0..250, 250..251]),
     ] {
         let body = many(count);
         let request = read(body.as_bytes()).unwrap();
-        assert_eq!(request.batches(method, model), batches, "{count} {method:?}");
+        assert_eq!(request.batches(method), batches, "{count} {method:?}");
     }
     let body = many(102);
     let request = read(body.as_bytes()).unwrap();

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::tools::push_tools;
 use crate::dialect::openai::content::{Content, ContentPart, PartContent};
-use crate::dialect::openai::values::{arguments, invalid, read, text, unsupported};
+use crate::dialect::openai::values::{arguments, read, text, unsupported};
 use crate::dialect::translate::draft::{Call, ClientToolName, DraftRequest, Piece, ToolResult};
 use crate::dialect::translate::fields::{Word, read_fields};
 use crate::dialect::translate::target::Target;
@@ -158,7 +158,7 @@ impl<'a> ItemReader<'_, 'a> {
             }
             _ => {
                 let message = "The role is none of user, assistant, system, and developer.";
-                return Err(invalid(format!("{}.role", path()), message));
+                return Err(unsupported(format!("{}.role", path()), message));
             }
         }
         Ok(())

@@ -9,8 +9,9 @@ use super::ResponsesPlan;
 use super::echo::Echo;
 use super::items::read_input;
 use super::tools::{push_tools, read_choice};
-use crate::dialect::openai::place::unreadable;
-use crate::dialect::openai::values::{answer_format, effort, invalid, number, text, whole_number};
+use crate::dialect::openai::values::{
+    answer_format, effort, invalid, number, read_body, text, whole_number,
+};
 use crate::dialect::translate::answer::AnswerPlan;
 use crate::dialect::translate::draft::{DraftRequest, FieldPaths, Thinking};
 use crate::dialect::translate::effort::Effort;
@@ -108,19 +109,10 @@ pub fn read(body: &Bytes, target: &Target) -> Result<(Written, ResponsesPlan), E
     let mut draft = DraftRequest::default();
     let fields = read_draft(body, target, &mut draft)?;
     let logprobs = draft.config.logprobs.is_some();
-    let shows_thoughts = match draft.config.thinking {
-        Thinking::Effort { shows, .. } | Thinking::Budget { shows, .. } => shows,
-        Thinking::Shown => true,
-        Thinking::Unset | Thinking::Written(_) => false,
-    };
     let written = request::write(draft, target)?;
-    let plan = AnswerPlan {
-        model: fields.model.as_deref().unwrap_or(&target.model).into(),
-        names: written.names.clone(),
-        one_call: fields.parallel_tool_calls == Some(false),
-        provider: target.provider,
-        shows_thoughts,
-    };
+    let model = fields.model.as_deref().unwrap_or(&target.model);
+    let one_call = fields.parallel_tool_calls == Some(false);
+    let plan = AnswerPlan::new(model.into(), one_call, &written, target);
     let reasoning = fields.reasoning.as_ref();
     let echo = Echo {
         effort: reasoning.and_then(|reasoning| reasoning.effort),
@@ -156,10 +148,7 @@ fn read_draft<'a>(
     target: &Target,
     draft: &mut DraftRequest<'a>,
 ) -> Result<RequestFields<'a>, Error> {
-    let body = std::str::from_utf8(body)
-        .map_err(|error| Error::MalformedJson { detail: error.to_string() })?;
-    let fields: RequestFields<'a> =
-        serde_json::from_str(body).map_err(|error| unreadable(body, "", &error))?;
+    let fields: RequestFields<'a> = read_body(body)?;
     refuse(&fields)?;
     draft.dropped.extend(fields.unknown.iter().cloned());
     // The tools have the order of the client's list, and then that of the items.

@@ -6,29 +6,12 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use crate::dialect::openai::tools::{choice, push_tool};
+use crate::dialect::openai::tools::{ToolFields, choice, push_read_tool, push_tool};
 use crate::dialect::openai::values::read;
 use crate::dialect::translate::draft::{
     ClientToolName, DraftRequest, GoogleTool, Tool, ToolChoice,
 };
-use crate::dialect::translate::fields::{Word, read_fields};
 use crate::error::Error;
-
-/// The fields by which a tool's type is told.
-#[derive(Debug, Default)]
-struct TypeFields<'a> {
-    kind: Option<Cow<'a, str>>,
-    name: Option<Cow<'a, str>>,
-    tools: Option<&'a RawValue>,
-    external_web_access: Option<bool>,
-}
-
-read_fields!(TypeFields {
-    "type" => kind: Word<'de>,
-    "name" => name: Word<'de>,
-    "tools" => tools: &'de RawValue,
-    "external_web_access" => external_web_access: bool,
-});
 
 /// Adds a list of tools to a draft.
 pub(super) fn push_tools<'a>(
@@ -38,29 +21,37 @@ pub(super) fn push_tools<'a>(
 ) -> Result<(), Error> {
     for (index, tool) in tools.iter().enumerate() {
         let path = || format!("{path}[{index}]");
-        let fields: TypeFields<'a> = read(tool, path)?;
+        let fields: ToolFields<'a> = read(tool, path)?;
         match fields.kind.as_deref() {
             Some("namespace") => {
                 let members: Vec<&'a RawValue> = match fields.tools {
                     Some(tools) => read(tools, || format!("{}.tools", path()))?,
                     None => Vec::new(),
                 };
+                let name = fields
+                    .name
+                    .map(|name| read::<Cow<'a, str>>(name, || format!("{}.name", path())));
+                let name = name.transpose()?;
                 for (index, member) in members.into_iter().enumerate() {
                     let path = || format!("{}.tools[{index}]", path());
-                    push_tool(member, fields.name.as_ref(), &path, draft)?;
+                    push_tool(member, name.as_ref(), &path, draft)?;
                 }
             }
             // Codex always sends this. It is a search without the web, which Gemini does not have.
-            Some("web_search") if fields.external_web_access == Some(false) => {}
+            Some("web_search") if is_false(fields.external_web_access) => {}
             Some("code_interpreter") => draft.tools.push(Tool::Google {
                 kind: GoogleTool::CodeExecution,
                 path: path(),
                 options: None,
             }),
-            _ => push_tool(tool, None, &path, draft)?,
+            _ => push_read_tool(&fields, tool, None, &path, draft)?,
         }
     }
     Ok(())
+}
+
+fn is_false(value: Option<&RawValue>) -> bool {
+    value.is_some_and(|value| value.get() == "false")
 }
 
 /// Reads `tool_choice`, after all tools.

@@ -83,11 +83,11 @@ impl Fault {
         fault
     }
 
-    /// The same error for an endpoint that has the prompt in the field `input`, and not in `messages`.
+    /// The same error for an endpoint that has the prompt in another field than `messages`.
     #[must_use]
-    pub fn for_input(mut self) -> Self {
+    pub fn for_prompt_in(mut self, field: &str) -> Self {
         if self.class == FaultClass::TooLong {
-            self.param = Some("input".to_owned());
+            self.param = Some(field.to_owned());
         }
         self
     }

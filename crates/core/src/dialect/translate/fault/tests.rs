@@ -473,14 +473,14 @@ fn a_prompt_that_is_too_long_is_told_in_the_words_that_clients_know() {
         let openais = Fault::of(&error, OpenAi);
         assert_eq!(openais.message, message);
         assert_eq!(openais.param.as_deref(), Some("messages"));
-        assert_eq!(openais.for_input().param.as_deref(), Some("input"));
+        assert_eq!(openais.for_prompt_in("input").param.as_deref(), Some("input"));
     }
     for message in
         ["The token count is odd.", "The schema exceeds the maximum allowed nesting depth."]
     {
         let fault = Fault::of(&google(400, "INVALID_ARGUMENT", message, ""), Anthropic);
         assert_eq!(fault.message, message);
-        assert_eq!(fault.for_input().param, None);
+        assert_eq!(fault.for_prompt_in("input").param, None);
     }
 }
 

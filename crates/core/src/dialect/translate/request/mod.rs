@@ -17,7 +17,7 @@ use super::json::push_string;
 use super::names::{NamedTool, ToolNames, UpstreamNames};
 use super::target::Target;
 use super::text::Text;
-use crate::error::Error;
+use crate::error::{Error, Refusal, RefusalCode};
 use crate::google::ProviderKind;
 use members::Members;
 use tools::Offer;
@@ -75,8 +75,14 @@ fn request(
         out.put_u8(b'}');
     }
     let mut foreign = None;
+    if !has_contents && system().next().is_none() {
+        // Google's own refusal names no field.
+        let message =
+            "The messages are empty. Gemini needs a text, an image or a result of a tool.";
+        return Err(Refusal::error(RefusalCode::InvalidValue, draft.config.paths.input, message));
+    }
     let out = request.key("contents");
-    if has_contents || system().next().is_none() {
+    if has_contents {
         foreign = contents::write(&draft.pieces, &names, target, out);
     } else {
         // Gemini needs a content, so that instructions alone are what the user says.

@@ -33,8 +33,8 @@ pub(super) struct Offer<'d, 'a> {
     mode: Option<Mode>,
     /// The functions that the model may call, if not all.
     allowed: Vec<&'d ClientToolName<'a>>,
-    /// Tools of both kinds need leave in the public API.
-    asks_leave: bool,
+    /// The public API takes tools of both kinds only with `includeServerSideToolInvocations`.
+    includes_google: bool,
 }
 
 /// How the model calls functions. Without a mode it decides.
@@ -64,10 +64,11 @@ impl<'d, 'a> Offer<'d, 'a> {
     ) -> Result<Self, Error> {
         let functions = functions(draft);
         let google = google_tools(draft, !functions.is_empty(), target, dropped);
-        let asks_leave = !functions.is_empty()
+        let includes_google = !functions.is_empty()
             && !google.is_empty()
             && target.provider == ProviderKind::GeminiApi;
-        let mut offer = Self { functions, google, mode: None, allowed: Vec::new(), asks_leave };
+        let mut offer =
+            Self { functions, google, mode: None, allowed: Vec::new(), includes_google };
         offer.choose(draft, dropped)?;
         Ok(offer)
     }
@@ -146,7 +147,7 @@ impl<'d, 'a> Offer<'d, 'a> {
         self.declare(names, request.key("tools"))?;
         request.object("toolConfig", |config| {
             config.object("functionCallingConfig", |calling| self.calling(names, calling));
-            if self.asks_leave {
+            if self.includes_google {
                 config.written("includeServerSideToolInvocations", "true");
             }
         });
@@ -263,8 +264,10 @@ fn not_offered(
         );
         return Refusal::error(RefusalCode::UnsupportedValue, path, message);
     }
-    let message = format!("The tool `{name}` is not among the tools of this request.");
-    Refusal::error(RefusalCode::InvalidValue, path, message)
+    let message = format!(
+        "The tool `{name}` is not among the tools of this request that the model can call."
+    );
+    Refusal::error(RefusalCode::UnsupportedValue, path, message)
 }
 
 /// The tool of Google's that a client's name of a hosted tool stands for.

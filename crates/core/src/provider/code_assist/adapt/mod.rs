@@ -1,4 +1,4 @@
-//! The edits that make a Gemini request acceptable to Code Assist (`README.md`): splices over the
+//! The edits that make a Gemini request acceptable to Code Assist (`docs/UPSTREAMS.md`): splices over the
 //! client's own bytes, in one pass and without a tree.
 //!
 //! A field is recognised in both of its spellings (camel and snake case), also when its name is

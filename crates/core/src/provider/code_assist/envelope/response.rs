@@ -1,4 +1,4 @@
-//! The `response` inside an envelope: what the proxy reads of it and what it edits (`README.md`).
+//! The `response` inside an envelope: what the proxy reads of it and what it edits (`docs/UPSTREAMS.md`).
 
 use std::ops::Range;
 

@@ -124,7 +124,7 @@ fn the_plan_says_what_the_client_has_asked_for() {
         (json!({"type": "a_new_type"}), false, false),
     ] {
         let plan = plan(json!({"thinking": thinking}));
-        assert_eq!((plan.thinking, plan.plan.shows_thoughts), (is_asked_for, is_shown));
+        assert_eq!((plan.thinking, plan.shows_thoughts), (is_asked_for, is_shown));
     }
     let first = plan(json!({"tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}));
     assert!(first.plan.one_call);

@@ -96,7 +96,7 @@ fn claude_codes_first_request_becomes_a_plain_one() {
     let schema = fields["tools"][0]["input_schema"].to_string();
     assert_eq!(written.body, expected.replace("SCHEMA", &schema));
     assert_eq!(written.dropped, Vec::<String>::new());
-    assert!(plan.thinking && !plan.plan.shows_thoughts);
+    assert!(plan.thinking && !plan.shows_thoughts);
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn an_answer_without_an_end_is_an_error() {
 fn an_error_and_a_sign_of_life_are_frames_of_their_own() {
     let mut writer = writer(Thoughts::Absent);
     let mut out = BytesMut::new();
-    writer.beat(&mut out);
+    writer.heartbeat(&mut out);
     assert_eq!(&out[..], b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
     out.clear();
     writer.error(&Error::Internal, &mut out);

@@ -36,10 +36,10 @@ fn writer_with(
         names: ToolNames::default(),
         one_call: false,
         provider: ProviderKind::CodeAssist,
-        shows_thoughts: thoughts == Thoughts::Shown,
     };
     change(&mut plan);
-    let plan = MessagesPlan { plan, thinking: thoughts != Thoughts::Absent };
+    let thinking = thoughts != Thoughts::Absent;
+    let plan = MessagesPlan { plan, thinking, shows_thoughts: thoughts == Thoughts::Shown };
     MessagesWriter::new(plan, Birth { seed: [seed; 32], now: 1, signatures })
         .with_request_id("req-1")
 }

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use super::*;
 
 /// Parts of each kind, and the blocks that they become for a client that wants to see thoughts.

@@ -3,11 +3,12 @@
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
-use super::logprobs::push_logprobs;
-use crate::dialect::openai::deltas::{CallInput, Delta, DeltaSink, GivenCall};
+use crate::dialect::openai::call_input::CallInput;
+use crate::dialect::openai::deltas::{Delta, DeltaSink, GivenCall};
+use crate::dialect::openai::logprobs::push_logprobs;
 use crate::dialect::translate::citations::Citation;
-use crate::dialect::translate::json::{push_embedded, push_string, push_written};
-use crate::dialect::translate::usage::{Usage, push_number};
+use crate::dialect::translate::json::{push_escaped, push_number, push_string, push_written};
+use crate::dialect::translate::usage::Usage;
 
 /// Writes each piece as a frame.
 pub(super) struct Frames<'w> {
@@ -78,16 +79,14 @@ impl DeltaSink for Frames<'_> {
                 push_written(text, out);
                 out.put_u8(b'"');
             }),
-            Delta::Call(call) => self.frame(index, None, |out| match call.input {
-                CallInput::LegacyFunction(args) => {
-                    out.put_slice(br#""function_call":"#);
-                    push_function(call.name, args, out);
-                }
-                _ => {
-                    out.put_slice(br#""tool_calls":["#);
-                    push_call(&call, true, out);
-                    out.put_u8(b']');
-                }
+            Delta::Call(call) if call.is_legacy => self.frame(index, None, |out| {
+                out.put_slice(br#""function_call":"#);
+                push_function(&call, out);
+            }),
+            Delta::Call(call) => self.frame(index, None, |out| {
+                out.put_slice(br#""tool_calls":["#);
+                push_call(&call, true, out);
+                out.put_u8(b']');
             }),
             Delta::Image { index: place, mime, data } => self.frame(index, None, |out| {
                 out.put_slice(br#""images":["#);
@@ -128,20 +127,15 @@ pub(super) fn push_call(call: &GivenCall<'_>, with_index: bool, out: &mut BytesM
     out.put_slice(br#""id":"#);
     push_string(call.id, out);
     match call.input {
-        CallInput::Function(args) | CallInput::LegacyFunction(args) => {
+        CallInput::Arguments(_) => {
             out.put_slice(br#","type":"function","function":"#);
-            push_function(call.name, args, out);
+            push_function(call, out);
         }
-        CallInput::Custom(_) | CallInput::CustomJson(_) => {
+        CallInput::Text(_) | CallInput::NoText(_) => {
             out.put_slice(br#","type":"custom","custom":{"name":"#);
             push_string(call.name, out);
             out.put_slice(br#","input":""#);
-            match call.input {
-                CallInput::Custom(text) => push_written(text, out),
-                CallInput::CustomJson(args)
-                | CallInput::Function(args)
-                | CallInput::LegacyFunction(args) => push_embedded(args, out),
-            }
+            call.input.push(out);
             out.put_slice(br#""}"#);
         }
     }
@@ -153,18 +147,18 @@ pub(super) fn push_call(call: &GivenCall<'_>, with_index: bool, out: &mut BytesM
 }
 
 /// Appends a function's name and its arguments as JSON in a string.
-pub(super) fn push_function(name: &str, args: &str, out: &mut BytesMut) {
+pub(super) fn push_function(call: &GivenCall<'_>, out: &mut BytesMut) {
     out.put_slice(br#"{"name":"#);
-    push_string(name, out);
+    push_string(call.name, out);
     out.put_slice(br#","arguments":""#);
-    push_embedded(args, out);
+    call.input.push(out);
     out.put_slice(br#""}"#);
 }
 
 /// Appends an image.
 pub(super) fn push_image(index: u32, mime: &str, data: &str, out: &mut BytesMut) {
     out.put_slice(br#"{"type":"image_url","image_url":{"url":"data:"#);
-    crate::dialect::translate::json::push_escaped(mime, out);
+    push_escaped(mime, out);
     out.put_slice(b";base64,");
     push_written(data, out);
     out.put_slice(br#""},"index":"#);

@@ -1,7 +1,6 @@
 //! Answers as Chat Completions has them (`docs/reference/dialects.md` 3).
 
 mod frames;
-pub(in crate::dialect::openai) mod logprobs;
 mod object;
 #[cfg(test)]
 mod tests;
@@ -9,14 +8,10 @@ mod tests;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::ChatPlan;
-use crate::dialect::Dialect;
 use crate::dialect::openai::deltas::Deltas;
-use crate::dialect::openai::error::push_object;
+use crate::dialect::openai::frames::{DONE, HEARTBEAT, head, push_error, push_head};
 use crate::dialect::translate::answer::Birth;
-use crate::dialect::translate::fault::Fault;
-use crate::dialect::translate::json::push_string;
 use crate::dialect::translate::part::AnswerEvent;
-use crate::dialect::translate::usage::push_number;
 use crate::error::Error;
 
 /// Writes one answer, as a stream or whole.
@@ -61,9 +56,9 @@ impl ChatWriter {
         Ok(())
     }
 
-    /// Writes a sign of life.
-    pub fn beat(&mut self, out: &mut BytesMut) {
-        out.put_slice(BEAT);
+    /// Writes a heartbeat.
+    pub fn heartbeat(&mut self, out: &mut BytesMut) {
+        out.put_slice(HEARTBEAT);
     }
 
     /// Writes the error that ends a stream. Nothing follows it.
@@ -90,54 +85,3 @@ impl ChatWriter {
         Ok(out.freeze())
     }
 }
-
-/// The beginning of each frame of a stream.
-pub(in crate::dialect::openai) fn head(
-    id: &str,
-    kind: &str,
-    event: &AnswerEvent<'_>,
-    now: u64,
-    model: &str,
-) -> Vec<u8> {
-    let mut out = BytesMut::with_capacity(128 + model.len());
-    out.put_slice(b"data: ");
-    push_head(id, kind, event, now, model, &mut out);
-    out.to_vec()
-}
-
-/// Appends the beginning of an object, up to its choices. The time is upstream's, else ours.
-pub(in crate::dialect::openai) fn push_head(
-    id: &str,
-    kind: &str,
-    event: &AnswerEvent<'_>,
-    now: u64,
-    model: &str,
-    out: &mut BytesMut,
-) {
-    let created = event.create_time.as_deref().and_then(|time| {
-        let time: jiff::Timestamp = time.parse().ok()?;
-        u64::try_from(time.as_second()).ok()
-    });
-    out.put_slice(br#"{"id":""#);
-    out.put_slice(id.as_bytes());
-    out.put_slice(br#"","object":""#);
-    out.put_slice(kind.as_bytes());
-    out.put_slice(br#"","created":"#);
-    push_number(created.unwrap_or(now), out);
-    out.put_slice(br#","model":"#);
-    push_string(model, out);
-    out.put_slice(br#","choices":["#);
-}
-
-/// Appends the frame of the error that ends a stream.
-pub(in crate::dialect::openai) fn push_error(error: &Error, out: &mut BytesMut) {
-    out.put_slice(br#"data: {"error":"#);
-    push_object(&Fault::of(error, Dialect::OpenAi), out);
-    out.put_slice(b"}\n\n");
-}
-
-/// The end of a stream.
-pub(in crate::dialect::openai) const DONE: &[u8] = b"data: [DONE]\n\n";
-
-/// A comment, which readers of streams skip.
-pub(in crate::dialect::openai) const BEAT: &[u8] = b": \n\n";

@@ -3,10 +3,9 @@
 use bytes::{BufMut, BytesMut};
 
 use super::frames::{push_annotations, push_call, push_function, push_image, push_signature};
-use super::logprobs::push_tokens;
-use crate::dialect::openai::deltas::{CallInput, Delta, DeltaSink};
-use crate::dialect::translate::json::{push_string, push_written};
-use crate::dialect::translate::usage::push_number;
+use crate::dialect::openai::deltas::{Delta, DeltaSink};
+use crate::dialect::openai::logprobs::push_tokens;
+use crate::dialect::translate::json::{push_number, push_string, push_written};
 
 /// Collects the pieces of all choices.
 #[derive(Default)]
@@ -123,15 +122,13 @@ impl DeltaSink for Object {
                 }
             }
             Delta::Thought(text) => push_written(text, &mut message.reasoning),
-            Delta::Call(call) => match call.input {
-                CallInput::LegacyFunction(args) => {
-                    push_function(call.name, args, &mut message.function_call);
-                }
-                _ => {
-                    next(&mut message.calls);
-                    push_call(&call, false, &mut message.calls);
-                }
-            },
+            Delta::Call(call) if call.is_legacy => {
+                push_function(&call, &mut message.function_call);
+            }
+            Delta::Call(call) => {
+                next(&mut message.calls);
+                push_call(&call, false, &mut message.calls);
+            }
             Delta::Image { index, mime, data } => {
                 next(&mut message.images);
                 push_image(index, mime, data, &mut message.images);

@@ -1,12 +1,12 @@
 //! Items that say what the model has called, searched, run or drawn.
 
 use bytes::{BufMut, BytesMut};
-use serde::Deserialize;
 
 use super::frames::{Place, push_member};
 use super::items::{Items, OpenItem, OpenKind, push_head};
+use crate::dialect::openai::call_input::CallInput;
 use crate::dialect::translate::draft::ClientToolName;
-use crate::dialect::translate::json::{push_embedded, push_string, push_written};
+use crate::dialect::translate::json::{push_string, push_written};
 use crate::dialect::translate::text::JsonText;
 
 /// A call of the client's tool.
@@ -16,32 +16,7 @@ pub(super) struct NewCall<'a> {
     pub(super) call_id: &'a str,
     /// The name that the client knows.
     pub(super) name: &'a ClientToolName<'a>,
-    /// Its arguments, an object, or for a `custom` tool the inside of the JSON string that is its input.
     pub(super) input: CallInput<'a>,
-}
-
-/// What a tool is called with.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum CallInput<'a> {
-    /// The arguments of a function, an object.
-    Arguments(&'a str),
-    /// The input of a `custom` tool.
-    Text(JsonText<'a>),
-    /// What a `custom` tool is called with when it is no text.
-    NoText(&'a str),
-}
-
-/// The input of a `custom` tool in the arguments of its call.
-pub(super) fn text_input(args: &str) -> CallInput<'_> {
-    #[derive(Deserialize)]
-    struct TextArgs<'a> {
-        #[serde(borrow)]
-        input: JsonText<'a>,
-    }
-    match serde_json::from_str::<TextArgs<'_>>(args) {
-        Ok(args) if args.input.is_string() => CallInput::Text(args.input),
-        _ => CallInput::NoText(args),
-    }
 }
 
 impl Items {
@@ -54,10 +29,7 @@ impl Items {
             }
         };
         let mut input = BytesMut::new();
-        match call.input {
-            CallInput::Arguments(json) | CallInput::NoText(json) => push_embedded(json, &mut input),
-            CallInput::Text(text) => push_written(text.escaped(), &mut input),
-        }
+        call.input.push(&mut input);
         let id = self.ids.next(prefix);
         let push_item = |input: &[u8], status: &[u8], item: &mut BytesMut| {
             push_head(kind, &id, item);

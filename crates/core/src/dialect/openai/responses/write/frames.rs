@@ -1,8 +1,8 @@
 //! The frames of a stream: server-sent events with a type and a number.
 
-use std::fmt::Write as _;
-
 use bytes::{BufMut, BytesMut};
+
+use crate::dialect::translate::json::push_number;
 
 /// Writes frames, and numbers them from 0 without gaps.
 #[derive(Debug, Default)]
@@ -76,11 +76,6 @@ impl Place<'_> {
             push_number(at.into(), out);
         }
     }
-}
-
-/// Appends a number.
-pub(super) fn push_number(number: u64, out: &mut BytesMut) {
-    write!(out, "{number}").expect("memory takes every number");
 }
 
 /// Appends a member whose value is a JSON string that needs no escapes but those that `inside` has.

@@ -2,9 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::frames::{Frames, Place, push_member, push_number};
+use super::frames::{Frames, Place, push_member};
 use crate::dialect::translate::ids::IdSource;
-use crate::dialect::translate::json::{push_string, push_written};
+use crate::dialect::translate::json::{push_number, push_string, push_written};
 use crate::dialect::translate::text::JsonText;
 
 /// The items of an answer.

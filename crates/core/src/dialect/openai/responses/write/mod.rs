@@ -7,28 +7,27 @@ mod object;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::ResponsesPlan;
 use crate::dialect::Dialect;
-use crate::dialect::openai::chat::write::logprobs::push_tokens;
+use crate::dialect::openai::call_input::CallInput;
 use crate::dialect::openai::error::push_object;
+use crate::dialect::openai::logprobs::push_tokens;
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::citations::{Positions, Sources};
 use crate::dialect::translate::draft::ClientToolName;
 use crate::dialect::translate::fault::Fault;
 use crate::dialect::translate::finish::Finish;
-use crate::dialect::translate::ids::IdSource;
+use crate::dialect::translate::ids::{CallIds, IdSource};
 use crate::dialect::translate::json::push_string;
-use crate::dialect::translate::part::{AnswerEvent, Candidate, FunctionCall, Part};
+use crate::dialect::translate::part::{AnswerEvent, FunctionCall, Part};
 use crate::dialect::translate::signatures::{Carried, CarriedKind};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
 use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
-use calls::{CallInput, NewCall};
+use calls::NewCall;
 use items::{ItemStatus, Items, OpenKind};
 use object::{Head, Outcome};
 
@@ -39,15 +38,14 @@ pub struct ResponsesWriter {
     signatures: SignatureRecall,
     head: Head,
     items: Items,
-    /// The ids of the calls so far.
-    call_ids: HashSet<String>,
+    call_ids: CallIds,
     sources: Sources,
     positions: Positions,
     /// Where the open message begins, in code points of the whole text.
     message_start: usize,
     usage: Option<Usage>,
     finish: Option<Finish>,
-    /// What the client is told in place of what a filter keeps back.
+    /// What the client gets in place of what a filter keeps back.
     refusal: Option<String>,
     has_produced: bool,
     has_begun: bool,
@@ -65,7 +63,7 @@ impl ResponsesWriter {
             signatures: birth.signatures,
             head,
             items: Items::new(ids),
-            call_ids: HashSet::new(),
+            call_ids: CallIds::default(),
             sources: Sources::default(),
             positions: Positions::default(),
             message_start: 0,
@@ -80,17 +78,16 @@ impl ResponsesWriter {
 
     /// Writes an event of upstream's. An error leaves `out` as it is.
     pub fn event(&mut self, event: &AnswerEvent<'_>, out: &mut BytesMut) -> Result<(), Error> {
-        // Only the first candidate has a place in this API.
-        let candidates = event.candidates.as_deref().unwrap_or_default();
-        let candidate = candidates.iter().find(|candidate| candidate.index.unwrap_or(0) == 0);
+        let candidate = event.first_candidate();
         let finish = candidate.and_then(Finish::of);
         if let Some(finish) = &finish {
-            let produces = candidate.is_some_and(|candidate| parts(candidate).any(produces));
+            let produces =
+                candidate.is_some_and(|candidate| candidate.parts().iter().any(Part::is_product));
             if let Some(error) = finish.error(self.has_produced || produces) {
                 return Err(error);
             }
         }
-        self.begin(event.create_time.as_deref(), out);
+        self.begin(event.created(), out);
         if let Some(usage) = event.usage_metadata.and_then(Usage::read) {
             self.usage = Some(usage);
         }
@@ -100,7 +97,7 @@ impl ResponsesWriter {
             if let Some(result) = candidate.logprobs_result.filter(|_| self.plan.logprobs) {
                 push_tokens(result, &mut logprobs);
             }
-            for part in parts(candidate) {
+            for part in candidate.parts() {
                 self.part(part, &mut logprobs, out);
             }
             self.items.late_logprobs(&logprobs);
@@ -138,8 +135,9 @@ impl ResponsesWriter {
         Ok(())
     }
 
-    /// Writes a sign of life. Codex counts no comments, but every event (6.7).
-    pub fn beat(&mut self, out: &mut BytesMut) {
+    /// Writes a heartbeat. Codex counts no comments, but every event
+    /// (`docs/reference/dialects.md` 6.7).
+    pub fn heartbeat(&mut self, out: &mut BytesMut) {
         if self.has_ended {
             return;
         }
@@ -151,14 +149,14 @@ impl ResponsesWriter {
     }
 
     /// Writes an error that ends the stream: once for SDKs, once for clients that read the answer's
-    /// object only (1.4).
+    /// object only (`docs/reference/dialects.md` 1.4).
     pub fn error(&mut self, error: &Error, out: &mut BytesMut) {
         if self.has_ended {
             return;
         }
         self.begin(None, out);
         self.has_ended = true;
-        let fault = Fault::of(error, Dialect::OpenAi).for_input();
+        let fault = Fault::of(error, Dialect::OpenAi).for_prompt_in("input");
         self.items.frames.frame("error", out, |out| {
             out.put_slice(b",\"code\":");
             push_string(fault.code.as_deref().unwrap_or_else(|| fault.response_code()), out);
@@ -184,7 +182,7 @@ impl ResponsesWriter {
 
     /// How many bytes are kept for the events to come.
     pub fn held(&self) -> usize {
-        self.items.held() + self.sources.held() + self.positions.held()
+        self.items.held() + self.sources.held() + self.positions.held() + self.call_ids.held()
     }
 
     /// The object of an answer that is not streamed.
@@ -198,13 +196,14 @@ impl ResponsesWriter {
         Ok(out.freeze())
     }
 
-    fn begin(&mut self, create_time: Option<&str>, out: &mut BytesMut) {
+    /// Writes the first events. The time is upstream's, else ours.
+    fn begin(&mut self, created: Option<u64>, out: &mut BytesMut) {
         if self.has_begun {
             return;
         }
         self.has_begun = true;
-        if let Some(created) = create_time.and_then(|time| time.parse::<jiff::Timestamp>().ok()) {
-            self.head.created = u64::try_from(created.as_second()).unwrap_or_default();
+        if let Some(created) = created {
+            self.head.created = created;
         }
         self.head("response.created", out);
         self.head("response.in_progress", out);
@@ -220,16 +219,13 @@ impl ResponsesWriter {
     }
 
     fn part(&mut self, part: &Part<'_>, logprobs: &mut BytesMut, out: &mut BytesMut) {
-        self.has_produced |= produces(part);
+        self.has_produced |= part.is_product();
         if let Some(call) = &part.function_call {
             // Of parallel calls only the first one may be given: the model asks again.
             if !self.plan.plan.one_call || self.call_ids.is_empty() {
                 self.call(call, part.thought_signature.as_deref(), out);
             }
-        } else if let Some(text) = part.text.filter(|text| text.is_string()) {
-            if text.is_empty() {
-                return;
-            }
+        } else if let Some(text) = part.written_text() {
             if part.thought == Some(true) {
                 if self.items.open_kind() != Some(OpenKind::Reasoning) {
                     self.close_item(None, ItemStatus::Completed, out);
@@ -240,9 +236,7 @@ impl ResponsesWriter {
                 self.text(text, part.thought_signature.as_deref(), logprobs, out);
             }
         } else if let Some(blob) = &part.inline_data {
-            let mime = blob.mime_type.as_deref().unwrap_or_default();
-            // Other media have no item in this API.
-            if let Some(data) = blob.data.filter(|data| data.is_string() && is_image(mime)) {
+            if let Some((_, data)) = blob.image() {
                 self.close_item(None, ItemStatus::Completed, out);
                 self.items.image(data, out);
             }
@@ -282,33 +276,16 @@ impl ResponsesWriter {
             let id = self.items.bare_reasoning(&encrypted, out);
             self.signatures.remember(&id, &encrypted);
         }
-        let call_id = self.call_id(call.id.as_deref());
+        let call_id = self.call_ids.next(call.id.as_deref(), &mut self.items.ids, "call_");
         if let Some(raw) = signature {
             self.signatures.remember(&call_id, raw);
         }
         let upstream = call.name.as_deref().unwrap_or_default();
         let named = self.plan.plan.names.of(upstream);
         let undeclared = ClientToolName { namespace: None, name: upstream.into() };
-        let args = call.args.map_or("{}", |args| args.get());
-        let input = match named {
-            Some(tool) if tool.takes_text => calls::text_input(args),
-            _ => CallInput::Arguments(args),
-        };
+        let input = CallInput::new(call.args, named);
         let name = named.map_or(&undeclared, |tool| &tool.client);
         self.items.call(&NewCall { call_id: &call_id, name, input }, out);
-        self.call_ids.insert(call_id);
-    }
-
-    /// Gemini's own id if it is a usual one and new, else one of ours.
-    fn call_id(&mut self, upstream: Option<&str>) -> String {
-        let is_usual = |id: &&str| {
-            let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-            (1..=64).contains(&id.len()) && id.bytes().all(is_letter)
-        };
-        match upstream.filter(is_usual).filter(|id| !self.call_ids.contains(*id)) {
-            Some(id) => id.to_owned(),
-            None => self.items.ids.next("call_"),
-        }
     }
 
     /// Closes the item that is open. Thoughts take the signature of the part that follows them: `true` if
@@ -376,22 +353,4 @@ impl ResponsesWriter {
             .collect();
         self.items.annotate(&annotations, out);
     }
-}
-
-fn parts<'c, 'a>(candidate: &'c Candidate<'a>) -> impl Iterator<Item = &'c Part<'a>> {
-    candidate.content.iter().flat_map(|content| content.parts.iter().flatten())
-}
-
-/// True if the client gets something of a part but thoughts.
-fn produces(part: &Part<'_>) -> bool {
-    let has_text = part.text.is_some_and(|text| text.is_string() && !text.is_empty());
-    (has_text && part.thought != Some(true))
-        || part.function_call.is_some()
-        || part.inline_data.is_some()
-        || part.executable_code.is_some()
-        || part.code_execution_result.is_some()
-}
-
-fn is_image(mime: &str) -> bool {
-    mime.starts_with("image/")
 }

@@ -2,10 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::frames::push_number;
 use crate::dialect::openai::responses::ResponsesPlan;
 use crate::dialect::translate::citations::Citation;
-use crate::dialect::translate::json::push_string;
+use crate::dialect::translate::json::{push_number, push_string};
 use crate::dialect::translate::usage::Usage;
 
 /// What is known of an answer before its first item.

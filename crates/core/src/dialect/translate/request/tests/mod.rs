@@ -96,10 +96,7 @@ pub(super) fn parts_of(pieces: Vec<Piece<'_>>, target: &Target) -> String {
     parts.unwrap_or_else(|| panic!("{contents}")).to_owned()
 }
 
-pub(super) fn refusal(
-    draft: DraftRequest<'_>,
-    target: &Target,
-) -> (crate::error::RefusalCode, String) {
+pub(super) fn refusal(draft: DraftRequest<'_>, target: &Target) -> (RefusalCode, String) {
     match write(draft, target) {
         Err(Error::Refused(refusal)) => {
             assert!(refusal.message.ends_with('.'), "{}", refusal.message);
@@ -145,9 +142,21 @@ fn instructions_alone_are_what_the_user_says() {
 }
 
 #[test]
-fn a_request_without_any_text_is_for_google_to_refuse() {
-    let draft = DraftRequest { system: vec![text(r#""""#)], ..Default::default() };
-    assert_eq!(body(&write(draft, &target(PRO_25)).unwrap()), r#"{"contents":[]}"#);
+fn a_request_without_any_content_is_refused_by_the_name_of_its_field() {
+    for (paths, path) in [
+        (FieldPaths::CHAT, "messages"),
+        (FieldPaths::MESSAGES, "messages"),
+        (FieldPaths::RESPONSES, "input"),
+    ] {
+        let mut draft = DraftRequest {
+            system: vec![text(r#""""#)],
+            pieces: vec![Piece::UserText(text(r#""""#)), Piece::EndOfModel],
+            ..Default::default()
+        };
+        draft.config.paths = paths;
+        let refused = (RefusalCode::InvalidValue, path.to_owned());
+        assert_eq!(refusal(draft, &target(PRO_25)), refused);
+    }
 }
 
 #[test]

@@ -156,10 +156,10 @@ fn forced_functions_are_named_by_their_names_upstream() {
 #[test]
 fn a_forced_tool_that_is_not_there_is_refused() {
     for (tools, choice, code) in [
-        (functions(&["f"]), named(&["f", "g"]), RefusalCode::InvalidValue),
-        (vec![], named(&["f"]), RefusalCode::InvalidValue),
+        (functions(&["f"]), named(&["f", "g"]), RefusalCode::UnsupportedValue),
+        (vec![], named(&["f"]), RefusalCode::UnsupportedValue),
         (functions(&["f"]), named(&[]), RefusalCode::InvalidValue),
-        (functions(&["f"]), named(&["web_search"]), RefusalCode::InvalidValue),
+        (functions(&["f"]), named(&["web_search"]), RefusalCode::UnsupportedValue),
         (vec![], ToolChoice::Required, RefusalCode::UnsupportedValue),
     ] {
         assert_eq!(

@@ -30,7 +30,6 @@ fn plan() -> ChatPlan {
             ]),
             one_call: false,
             provider: ProviderKind::CodeAssist,
-            shows_thoughts: true,
         },
         include_usage: false,
         thought_tag: None,
@@ -474,6 +473,6 @@ fn what_is_kept_for_later_is_told() {
 #[test]
 fn a_beat_is_a_comment() {
     let mut out = BytesMut::new();
-    ChatWriter::new(plan(), birth()).beat(&mut out);
+    ChatWriter::new(plan(), birth()).heartbeat(&mut out);
     assert_eq!(&out[..], b": \n\n");
 }

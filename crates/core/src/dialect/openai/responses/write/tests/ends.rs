@@ -103,7 +103,7 @@ fn an_answer_without_a_finish_reason_is_an_error() {
     // Nothing comes after the end.
     let before = out.len();
     writer.error(&error, &mut out);
-    writer.beat(&mut out);
+    writer.heartbeat(&mut out);
     writer.end(&mut out).unwrap();
     assert_eq!(out.len(), before);
 }
@@ -139,7 +139,7 @@ fn an_error_in_the_stream_has_both_forms_that_clients_read() {
 fn an_error_before_the_first_event_begins_the_stream() {
     let (mut writer, _) = writer(plan());
     let mut out = BytesMut::new();
-    writer.beat(&mut out);
+    writer.heartbeat(&mut out);
     writer.error(&Error::ShuttingDown, &mut out);
     let stream = short_ids(&out);
     assert_eq!(kinds(&stream), ["created", "in_progress", "error", "failed"]);
@@ -152,8 +152,8 @@ fn a_beat_repeats_the_state_of_the_answer() {
     let (mut writer, _) = writer(plan());
     let mut out = BytesMut::new();
     feed(&mut writer, THOUGHT, &mut out).unwrap();
-    writer.beat(&mut out);
-    writer.beat(&mut out);
+    writer.heartbeat(&mut out);
+    writer.heartbeat(&mut out);
     feed(&mut writer, CALL, &mut out).unwrap();
     feed(&mut writer, STOP, &mut out).unwrap();
     writer.end(&mut out).unwrap();

@@ -27,7 +27,6 @@ fn plan() -> ResponsesPlan {
             names: ToolNames::new(names),
             one_call: false,
             provider: ProviderKind::CodeAssist,
-            shows_thoughts: true,
         },
         echo: "\"store\":false".into(),
         logprobs: false,

@@ -1,4 +1,4 @@
-//! The probabilities of tokens.
+//! The probabilities of tokens (`docs/reference/dialects.md` 3.1).
 
 use std::borrow::Cow;
 
@@ -6,9 +6,8 @@ use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::translate::json::{push_text, push_written};
+use crate::dialect::translate::json::{push_number, push_text, push_written};
 use crate::dialect::translate::text::JsonText;
-use crate::dialect::translate::usage::push_number;
 
 /// `logprobsResult`.
 #[derive(Default, Deserialize)]
@@ -51,7 +50,7 @@ pub(super) fn push_logprobs(logprobs: &RawValue, out: &mut BytesMut) {
 }
 
 /// Appends the tokens of `logprobsResult`, with a comma between two.
-pub(in crate::dialect::openai) fn push_tokens(logprobs: &RawValue, out: &mut BytesMut) {
+pub(super) fn push_tokens(logprobs: &RawValue, out: &mut BytesMut) {
     let read: LogprobsResult<'_> = serde_json::from_str(logprobs.get()).unwrap_or_default();
     let tops = read.top_candidates.unwrap_or_default();
     for (place, token) in read.chosen_candidates.iter().flatten().enumerate() {

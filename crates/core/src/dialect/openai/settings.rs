@@ -1,39 +1,37 @@
-//! The settings of a chat request (`docs/reference/dialects.md` 2.3, 2.5).
+//! The settings of chat requests and of legacy completions (`docs/reference/dialects.md` 2.3, 2.5).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::openai::values::{
-    answer_format, number, read, text, unsupported, whole_number,
-};
+use super::values::{answer_format, number, read, seed, text, unsupported, whole_number};
 use crate::dialect::translate::draft::{DraftConfig, FieldPaths, Thinking};
 use crate::dialect::translate::fields::{Word, read_fields};
 use crate::dialect::translate::text::{JsonText, Text};
 use crate::error::Error;
 
-/// The settings of a chat request.
+/// The settings of a request.
 #[derive(Debug, Default)]
-pub(in crate::dialect::openai) struct Settings<'a> {
-    pub(in crate::dialect::openai) max_completion_tokens: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) max_tokens: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) temperature: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) top_p: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) top_k: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) stop: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) n: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) seed: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) presence_penalty: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) frequency_penalty: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) logprobs: Option<bool>,
-    pub(in crate::dialect::openai) top_logprobs: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) response_format: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) modalities: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) image_config: Option<ImageConfig<'a>>,
+pub(super) struct Settings<'a> {
+    pub(super) max_completion_tokens: Option<&'a RawValue>,
+    pub(super) max_tokens: Option<&'a RawValue>,
+    pub(super) temperature: Option<&'a RawValue>,
+    pub(super) top_p: Option<&'a RawValue>,
+    pub(super) top_k: Option<&'a RawValue>,
+    pub(super) stop: Option<&'a RawValue>,
+    pub(super) n: Option<&'a RawValue>,
+    pub(super) seed: Option<&'a RawValue>,
+    pub(super) presence_penalty: Option<&'a RawValue>,
+    pub(super) frequency_penalty: Option<&'a RawValue>,
+    pub(super) logprobs: Option<bool>,
+    pub(super) top_logprobs: Option<&'a RawValue>,
+    pub(super) response_format: Option<&'a RawValue>,
+    pub(super) modalities: Option<&'a RawValue>,
+    pub(super) image_config: Option<ImageConfig<'a>>,
 }
 
 /// `image_config`, as OpenRouter has it.
 #[derive(Debug, Default)]
-pub(in crate::dialect::openai) struct ImageConfig<'a> {
+pub(super) struct ImageConfig<'a> {
     aspect_ratio: Option<&'a RawValue>,
     image_size: Option<&'a RawValue>,
 }
@@ -45,7 +43,7 @@ read_fields!(ImageConfig {
 
 impl<'a> Settings<'a> {
     /// What becomes `generationConfig`, but for the thinking.
-    pub(in crate::dialect::openai) fn config(self) -> Result<DraftConfig<'a>, Error> {
+    pub(super) fn config(self) -> Result<DraftConfig<'a>, Error> {
         let tokens = |value, path| whole_number(value, 1..=i64::MAX, path);
         let max_output_tokens = match tokens(self.max_completion_tokens, "max_completion_tokens")? {
             Some(most) => Some(most),
@@ -58,7 +56,7 @@ impl<'a> Settings<'a> {
             top_k: number(self.top_k, "top_k")?,
             stop: stop(self.stop)?,
             candidates: candidates(self.n)?,
-            seed: whole_number(self.seed, i64::MIN..=i64::MAX, "seed")?,
+            seed: seed(self.seed, "seed")?,
             presence_penalty: number(self.presence_penalty, "presence_penalty")?,
             frequency_penalty: number(self.frequency_penalty, "frequency_penalty")?,
             logprobs: logprobs(self.logprobs, self.top_logprobs)?,
@@ -88,10 +86,10 @@ fn stop<'a>(stop: Option<&'a RawValue>) -> Result<Vec<Text<'a>>, Error> {
 const MOST_CANDIDATES: u8 = 8;
 
 fn candidates(n: Option<&RawValue>) -> Result<Option<u8>, Error> {
-    let Some(n) = whole_number(n, 1..=i64::MAX, "n")? else { return Ok(None) };
+    let Some(n) = whole_number(n, i64::MIN..=i64::MAX, "n")? else { return Ok(None) };
     match u8::try_from(n) {
-        Ok(n) if n <= MOST_CANDIDATES => Ok((n > 1).then_some(n)),
-        _ => Err(unsupported("n", format!("At most {MOST_CANDIDATES} answers can be given."))),
+        Ok(n @ 1..=MOST_CANDIDATES) => Ok((n > 1).then_some(n)),
+        _ => Err(unsupported("n", format!("From 1 to {MOST_CANDIDATES} answers can be given."))),
     }
 }
 
@@ -124,28 +122,28 @@ fn wants_image(modalities: Option<&RawValue>) -> Result<bool, Error> {
 
 /// `stream_options`.
 #[derive(Debug, Default, Deserialize)]
-pub(in crate::dialect::openai) struct StreamOptions {
+pub(super) struct StreamOptions {
     include_usage: Option<bool>,
 }
 
 impl StreamOptions {
     /// True if a stream must end with its token counts.
-    pub(in crate::dialect::openai) fn include_usage(this: Option<Self>) -> bool {
+    pub(super) fn include_usage(this: Option<Self>) -> bool {
         this.and_then(|options| options.include_usage).unwrap_or_default()
     }
 }
 
 /// Fields that are named as left out only with some values.
 #[derive(Debug, Default)]
-pub(in crate::dialect::openai) struct Conditional<'a> {
-    pub(in crate::dialect::openai) logit_bias: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) service_tier: Option<&'a RawValue>,
-    pub(in crate::dialect::openai) store: Option<&'a RawValue>,
+pub(super) struct Conditional<'a> {
+    pub(super) logit_bias: Option<&'a RawValue>,
+    pub(super) service_tier: Option<&'a RawValue>,
+    pub(super) store: Option<&'a RawValue>,
 }
 
 impl Conditional<'_> {
     /// Notes those whose value would have changed something.
-    pub(in crate::dialect::openai) fn note_dropped(&self, dropped: &mut Vec<String>) {
+    pub(super) fn note_dropped(&self, dropped: &mut Vec<String>) {
         let is_other = |value: Option<&RawValue>, usual: &[&str]| {
             value.is_some_and(|value| !usual.contains(&value.get()))
         };
