@@ -17,7 +17,7 @@ attacks! {
             "400 before anything is translated: at most 500,000 values, of which each takes a hundred times its own length";
         names_of_dropped_fields: "fields and tools to drop with line ends, commas and NUL in their names, and 20,000 of them",
             "200; `x-proxy-dropped-fields` is visible ASCII, and names 64 at most";
-        models_without_end: "a model's name of 1 MB, with line ends, in each dialect",
+        models_of_any_length: "a model's name of 1 MB, with line ends, in each dialect",
             "404 in the dialect's form, with at most 100 letters of it, and nothing goes upstream";
         models_as_paths: "models called `../files/x`, `m:countTokens?x=`, `a#b`, `a b`, `publishers/p/models/m`, `%2e%2e/x`, with line ends, in each dialect, at each provider",
             "404 in the dialect's form, and nothing goes upstream: a model's name becomes part of a path";
@@ -117,7 +117,7 @@ fn names_of_dropped_fields() -> Vec<Attacked> {
     vec![proxy.into()]
 }
 
-fn models_without_end() -> Vec<Attacked> {
+fn models_of_any_length() -> Vec<Attacked> {
     let proxy = proxy();
     let model = r"a\r\nx-evil: 1\n\ndata: x ".repeat(40_000);
     for (path, body) in ONE_OF_EACH {
