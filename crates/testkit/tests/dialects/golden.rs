@@ -32,18 +32,23 @@ struct Case {
 impl Case {
     fn all() -> Vec<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialects/golden");
-        let mut folders: Vec<PathBuf> =
-            fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut folders: Vec<PathBuf> = fs::read_dir(root)
+            .expect("the test's own data is good")
+            .map(|entry| entry.expect("the test's own data is good").path())
+            .collect();
         folders.sort();
         assert!(folders.len() >= 15, "only {} cases", folders.len());
         folders.into_iter().map(Self::read).collect()
     }
 
     fn read(folder: PathBuf) -> Self {
-        let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        let text = |name: &str| {
+            fs::read_to_string(folder.join(name)).expect("the test's own data is good")
+        };
         let request = text("request.txt");
-        let (path, request) = request.split_once('\n').unwrap();
-        let api = ALL.into_iter().find(|api| path == api.path()).unwrap();
+        let (path, request) = request.split_once('\n').expect("the test's own data is good");
+        let api =
+            ALL.into_iter().find(|api| path == api.path()).expect("the test's own data is good");
         let events = text("upstream.txt").lines().map(str::to_owned).collect();
         let breaks = folder.to_string_lossy().ends_with("_broken");
         Self { api, request: request.to_owned(), events, breaks, folder }
@@ -80,14 +85,16 @@ impl Replying {
         let replies = Arc::clone(&next);
         let fixture = Fixture::with(&[], move |request| {
             let is_call = request.line.contains("enerateContent");
-            is_call.then(|| replies.lock().unwrap().clone().expect("a reply"))
+            is_call.then(|| {
+                replies.lock().expect("the test's own data is good").clone().expect("a reply")
+            })
         });
         fixture.script.fix_random(7);
         Self { fixture, next }
     }
 
     fn ask(&self, case: &Case, request: &str, reply: Reply) -> Answer {
-        *self.next.lock().unwrap() = Some(reply);
+        *self.next.lock().expect("the test's own data is good") = Some(reply);
         self.fixture.ask(case.api.path(), request)
     }
 
@@ -154,13 +161,14 @@ fn every_golden_stream_put_together_is_the_answer_that_is_not_streamed() {
 fn merged(events: &[impl AsRef<str>]) -> String {
     let (mut whole, mut candidate, mut parts) = (Map::new(), Map::new(), Vec::new());
     for event in events {
-        let event: Map<String, Value> = serde_json::from_str(event.as_ref()).unwrap();
+        let event: Map<String, Value> =
+            serde_json::from_str(event.as_ref()).expect("the test's own data is good");
         for (key, value) in event {
             if key != "candidates" {
                 whole.insert(key, value);
                 continue;
             }
-            for (key, value) in value[0].as_object().unwrap().clone() {
+            for (key, value) in value[0].as_object().expect("the test's own data is good").clone() {
                 candidate.insert(key, value);
             }
             parts.extend(value[0]["content"]["parts"].as_array().cloned().unwrap_or_default());

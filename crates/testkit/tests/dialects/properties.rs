@@ -144,9 +144,9 @@ proptest! {
 
 /// Checks that each call of a model's content has a result in the content that follows.
 fn check_contents(sent: &Value) -> Result<(), TestCaseError> {
-    let contents = sent["request"]["contents"].as_array().unwrap();
+    let contents = sent["request"]["contents"].as_array().expect("the test's own data is good");
     let count = |content: &Value, key: &str| {
-        let parts = content["parts"].as_array().unwrap();
+        let parts = content["parts"].as_array().expect("the test's own data is good");
         parts.iter().filter(|part| part.get(key).is_some()).count()
     };
     for (at, content) in contents.iter().enumerate() {
@@ -156,7 +156,7 @@ fn check_contents(sent: &Value) -> Result<(), TestCaseError> {
             let results = next.map_or(0, |next| count(next, "functionResponse"));
             prop_assert_eq!(results, calls, "{}", sent);
         }
-        let role = content["role"].as_str().unwrap();
+        let role = content["role"].as_str().expect("the test's own data is good");
         prop_assert_ne!(contents.get(at + 1).and_then(|next| next["role"].as_str()), Some(role));
     }
     Ok(())
@@ -174,7 +174,16 @@ impl Subject {
         let given = Arc::clone(&chunks);
         let fixture = Fixture::with(&[], move |request| {
             let is_call = request.line.contains("enerateContent");
-            is_call.then(|| Reply::pieces(given.lock().unwrap().iter().cloned().map(Piece::Data)))
+            is_call.then(|| {
+                Reply::pieces(
+                    given
+                        .lock()
+                        .expect("the test's own data is good")
+                        .iter()
+                        .cloned()
+                        .map(Piece::Data),
+                )
+            })
         });
         fixture.script.fix_random(7);
         Self { fixture, chunks }
@@ -187,7 +196,7 @@ impl Subject {
         request: &str,
         chunks: impl IntoIterator<Item = Bytes>,
     ) -> (u16, String) {
-        *self.chunks.lock().unwrap() = chunks.into_iter().collect();
+        *self.chunks.lock().expect("the test's own data is good") = chunks.into_iter().collect();
         let answer = self.fixture.ask(api.path(), request);
         (answer.status.as_u16(), answer.text())
     }
@@ -223,7 +232,8 @@ fn history(api: Api, model: &str, steps: &[Vec<(String, bool)>]) -> String {
     let mut items = Vec::new();
     for (step, calls) in steps.iter().enumerate() {
         let id = |call: usize| format!("c_{step}_{call}");
-        let text = |args: &String| serde_json::to_string(args).unwrap();
+        let text =
+            |args: &String| serde_json::to_string(args).expect("the test's own data is good");
         let given = calls.iter().enumerate().map(|(call, (args, _))| match api {
             Api::Chat => format!(
                 r#"{{"id":"{}","type":"function","function":{{"name":"f","arguments":{}}}}}"#,
