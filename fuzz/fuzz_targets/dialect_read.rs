@@ -46,7 +46,8 @@ fuzz_target!(|data: &[u8]| {
 fn target(bits: u8) -> Target {
     let models = ["gemini-2.5-pro", "gemini-3-pro-preview", "gemini-2.5-flash-lite", "gemma-3"];
     let providers = [ProviderKind::CodeAssist, ProviderKind::GeminiApi, ProviderKind::Vertex];
-    let mut target = Target::new(models[usize::from(bits) % 4], providers[usize::from(bits / 4) % 3]);
+    let mut target =
+        Target::new(models[usize::from(bits) % 4], providers[usize::from(bits / 4) % 3]);
     target.without_signatures = bits >= 24;
     target
 }
@@ -79,7 +80,9 @@ fn check(written: &Written, is_count: bool, is_beyond_serde: bool) {
         assert_eq!(calls, results, "{request}");
     }
     let declared = request["tools"].as_array().into_iter().flatten();
-    for tool in declared.flat_map(|tool| tool["functionDeclarations"].as_array().into_iter().flatten()) {
+    for tool in
+        declared.flat_map(|tool| tool["functionDeclarations"].as_array().into_iter().flatten())
+    {
         assert!(is_legal(tool["name"].as_str().expect("a name")), "{request}");
     }
 }

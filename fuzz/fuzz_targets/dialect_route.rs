@@ -10,7 +10,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((first, target)) = data.split_first() else {
         return;
     };
-    let method = [Method::GET, Method::POST, Method::HEAD, Method::DELETE][*first as usize % 4].clone();
+    let method =
+        [Method::GET, Method::POST, Method::HEAD, Method::DELETE][*first as usize % 4].clone();
     let mut headers = HeaderMap::new();
     for (bit, name) in
         [(4, "authorization"), (8, "anthropic-version"), (16, "x-goog-api-key"), (32, "upgrade")]

@@ -29,7 +29,9 @@ fuzz_target!(|data: &[u8]| {
         0 => {
             let plan = || openai::chat::read::read(&chat(more), &target()).expect("is good").1;
             run(&mut ChatWriter::new(plan(), birth()), &events, beyond);
-            if let Some(Ok(whole)) = events.first().map(|one| ChatWriter::new(plan(), birth()).whole(one)) {
+            if let Some(Ok(whole)) =
+                events.first().map(|one| ChatWriter::new(plan(), birth()).whole(one))
+            {
                 check_json(&whole, beyond);
             }
         }
@@ -43,7 +45,8 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         2 => {
-            let plan = || openai::responses::read::read(&responses(more), &target()).expect("is good").1;
+            let plan =
+                || openai::responses::read::read(&responses(more), &target()).expect("is good").1;
             run(&mut ResponsesWriter::new(plan(), birth()), &events, beyond);
             if let Some(Ok(whole)) =
                 events.first().map(|one| ResponsesWriter::new(plan(), birth()).whole(one))
@@ -145,15 +148,23 @@ fn check_json(json: &[u8], beyond: bool) {
 }
 
 fn chat(bits: u8) -> Bytes {
-    let tag = if bits & 1 == 0 { "" } else { r#","extra_body":{"google":{"thought_tag_marker":"think"}}"# };
+    let tag = if bits & 1 == 0 {
+        ""
+    } else {
+        r#","extra_body":{"google":{"thought_tag_marker":"think"}}"#
+    };
     let one = if bits & 2 == 0 { "" } else { r#","parallel_tool_calls":false"# };
     let usage = if bits & 4 == 0 { "" } else { r#","stream_options":{"include_usage":true}"# };
     let tools = match bits & 8 {
-        0 => r#""tools":[{"type":"function","function":{"name":"f"}},{"type":"custom","custom":{"name":"p"}}]"#,
+        0 => {
+            r#""tools":[{"type":"function","function":{"name":"f"}},{"type":"custom","custom":{"name":"p"}}]"#
+        }
         _ => r#""functions":[{"name":"f"}]"#,
     };
-    format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],{tools}{tag}{one}{usage}}}"#)
-        .into()
+    format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],{tools}{tag}{one}{usage}}}"#
+    )
+    .into()
 }
 
 fn responses(bits: u8) -> Bytes {
