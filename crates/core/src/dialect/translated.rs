@@ -153,7 +153,8 @@ impl AnswerForm {
 
     /// Translates a whole answer.
     pub(crate) fn whole(&self, text: &[u8]) -> Result<(Bytes, LeftOut), Error> {
-        let event = read(text)?;
+        let mut event = read(text)?;
+        event.finish_all();
         let mut counter = LeftOutCounter::new(self.plan.gives_one_call());
         counter.event(&event);
         Ok((Writer::new(self).whole(&event)?, counter.left_out))

@@ -156,10 +156,10 @@ impl fmt::Display for Error {
             Self::NoAnswer { reason, message } => {
                 write!(f, "The model ended its answer without any content ({reason})")?;
                 match message {
-                    Some(message) => write!(f, ": {message}")?,
-                    None => f.write_str(".")?,
+                    Some(message) => write!(f, ": {}", message.trim_end_matches('.'))?,
+                    None => {}
                 }
-                f.write_str(" The same request may succeed when it is sent again.")
+                f.write_str(". The same request may succeed when it is sent again.")
             }
             Self::NotAllowed { what } => write!(
                 f,

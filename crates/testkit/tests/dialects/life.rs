@@ -218,3 +218,22 @@ fn what_the_dialects_have_and_this_proxy_has_not_is_404_in_their_form() {
         fixture.ask("/v1/embeddings", r#"{"model":"gemini-embedding-001","input":"x"}"#);
     assert_eq!(embeddings.status, 404, "{}", embeddings.text());
 }
+
+#[test]
+fn a_whole_answer_that_does_not_say_why_it_ended_is_complete() {
+    let whole =
+        r#"{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"Hello"}]}}]}}"#;
+    let fixture = Fixture::with(&[], move |request| {
+        request.line.contains("enerateContent").then(|| Reply::ok(whole))
+    });
+    for (api, end, reason) in [
+        (Api::Chat, "/choices/0/finish_reason", "stop"),
+        (Api::Responses, "/status", "completed"),
+        (Api::Messages, "/stop_reason", "end_turn"),
+    ] {
+        let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", ""));
+        let body: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(api.text(&answer), "Hello", "{api:?}: {body}");
+        assert_eq!(body.pointer(end), Some(&reason.into()), "{api:?}");
+    }
+}

@@ -35,7 +35,12 @@ impl ModelFamily {
             let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
             Some((major.parse().ok()?, minor.parse().ok()?))
         });
+        let draws_only = |rest: &str| {
+            rest.contains("-image") && generation.is_some_and(|generation| generation < (3, 0))
+        };
         let size = match rest {
+            // They do not think, whatever their name says.
+            Some(rest) if draws_only(rest) => ModelSize::Other,
             Some(rest) if rest.contains("flash-lite") => ModelSize::FlashLite,
             Some(rest) if rest.contains("flash") => ModelSize::Flash,
             Some(rest) if rest.contains("pro") => ModelSize::Pro,
@@ -73,6 +78,8 @@ mod tests {
             ("gemini-2.5-pro", Some((2, 5)), ModelSize::Pro),
             ("gemini-2.5-flash", Some((2, 5)), ModelSize::Flash),
             ("gemini-2.5-flash-lite", Some((2, 5)), ModelSize::FlashLite),
+            ("gemini-2.5-flash-image", Some((2, 5)), ModelSize::Other),
+            ("gemini-3-pro-image-preview", Some((3, 0)), ModelSize::Pro),
             ("gemini-3-pro-preview", Some((3, 0)), ModelSize::Pro),
             ("gemini-3.1-pro-preview", Some((3, 1)), ModelSize::Pro),
             ("gemini-3.6-flash", Some((3, 6)), ModelSize::Flash),

@@ -120,6 +120,14 @@ impl<'a> AnswerEvent<'a> {
         serde_json::from_slice(text)
     }
 
+    /// Gives a reason to the candidates of a whole answer that have none. A whole answer is complete, whatever
+    /// it says; a stream without a reason may have been cut off.
+    pub fn finish_all(&mut self) {
+        for candidate in self.candidates.iter_mut().flatten() {
+            candidate.finish_reason.get_or_insert(Cow::Borrowed("STOP"));
+        }
+    }
+
     /// The candidate that becomes the answer of a dialect that has one only.
     pub fn first_candidate(&self) -> Option<&Candidate<'a>> {
         let mut candidates = self.candidates.iter().flatten();
