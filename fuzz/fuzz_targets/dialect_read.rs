@@ -97,7 +97,7 @@ fn is_legal(name: &str) -> bool {
 fn embed(body: &Bytes) {
     let Ok(request) = embeddings::read(body) else { return };
     for method in [EmbeddingsMethod::BatchEmbedContents, EmbeddingsMethod::Predict] {
-        for batch in request.batches(method, "gemini-embedding-001") {
+        for batch in request.batches(method) {
             let body = request.body(method, "gemini-embedding-001", batch);
             if !is_beyond_serde(&body) {
                 serde_json::from_slice::<Map<String, Value>>(&body).expect("it is a JSON object");
