@@ -129,7 +129,6 @@ fn an_operation_that_code_assist_lacks_is_a_404_and_a_wrong_method_is_a_405() {
         "/upload/v1beta/files",
         "/v1beta/cachedContents",
         "/v1beta/tunedModels/x:generateContent",
-        "/v1beta/openai/chat/completions",
     ] {
         let answer = proxy.post(path, HELLO);
         let verdict = (404, "NOT_OFFERED_BY_CODE_ASSIST".to_owned());
