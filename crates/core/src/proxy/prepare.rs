@@ -218,7 +218,7 @@ impl Proxy {
         Ok(result)
     }
 
-    fn body_limits(&self) -> BodyLimits {
+    pub(super) fn body_limits(&self) -> BodyLimits {
         BodyLimits {
             bytes: self.settings.max_request_body_bytes,
             memory: self.memory.most_for_one(),

@@ -237,3 +237,17 @@ fn a_whole_answer_that_does_not_say_why_it_ended_is_complete() {
         assert_eq!(body.pointer(end), Some(&reason.into()), "{api:?}");
     }
 }
+
+#[test]
+fn a_request_whose_translation_never_fits_is_too_large_and_not_to_be_sent_again() {
+    let settings = [("MEMORY_BUDGET_BYTES", "4MiB")];
+    let fixture = Fixture::with(&settings, |_| None);
+    let many = vec![r#"{"role":"user","content":"x"}"#; 10_000].join(",");
+    let body = format!(r#"{{"model":"gemini-2.5-pro","max_tokens":9,"messages":[{many}]}}"#);
+    for api in [Api::Chat, Api::Messages] {
+        let answer = fixture.ask(api.path(), &body);
+        assert_eq!(answer.status, 413, "{api:?}: {}", answer.text());
+        assert!(answer.text().contains("MEMORY_BUDGET_BYTES"), "{api:?}: {}", answer.text());
+        assert_eq!(answer.header("x-should-retry"), "false");
+    }
+}

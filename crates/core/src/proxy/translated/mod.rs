@@ -32,6 +32,7 @@ use crate::error::{Error, Refusal, RefusalCode};
 use crate::memory;
 use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
+use crate::policy::memory::MemoryReservation;
 use crate::settings::ModelAlias;
 use crate::upstream::Upstream;
 
@@ -182,7 +183,12 @@ impl Proxy {
         let (length, longest) = (body.len(), self.settings.queue_timeout);
         let (needed, reserved) = (source.translation_bytes, source.reserved);
         if needed > reserved {
-            memory::grow(context, needed - reserved, longest).await?;
+            let (limits, more) = (self.body_limits(), needed - reserved);
+            let held = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
+            if held.saturating_add(more) > limits.memory {
+                return Err(limits.over_budget());
+            }
+            memory::grow(context, more, longest).await?;
         }
         let work = move || call.translate(&body, &target);
         let translation = Box::pin(memory::work_on(length, context, longest, work)).await??;
