@@ -51,7 +51,7 @@ for (const [provider, path] of Object.entries(paths)) {
     const ran = await aider(recorder.url, 'Say pomegranate.', { provider, key: 'wrong' });
     checked(ran, recorder, () => {
       assert.deepEqual(recorder.to(path).map(({ status }) => status), [401]);
-      assert.match(ran.stdout, /not\s+one\s+of\s+this\s+proxy's\s+keys/);
+      assert.match(ran.stdout, /not\s+one\s+of\s+this\s+proxy\\?'s\s+keys/);
     });
   });
 }
