@@ -155,9 +155,8 @@ impl fmt::Display for Error {
             }
             Self::NoAnswer { reason, message } => {
                 write!(f, "The model ended its answer without any content ({reason})")?;
-                match message {
-                    Some(message) => write!(f, ": {}", message.trim_end_matches('.'))?,
-                    None => {}
+                if let Some(message) = message {
+                    write!(f, ": {}", message.trim_end_matches('.'))?;
                 }
                 f.write_str(". The same request may succeed when it is sent again.")
             }
