@@ -85,7 +85,7 @@ macro_rules! event_writer {
                 self.end(out)
             }
             fn beat(&mut self, out: &mut BytesMut) {
-                self.beat(out);
+                self.heartbeat(out);
             }
             fn error(&mut self, error: &Error, out: &mut BytesMut) {
                 self.error(error, out);

@@ -168,7 +168,7 @@ fn kind(
 ) -> CopiedKind {
     match (media, collection, verb) {
         (Some("upload"), _, _) => CopiedKind::Upload,
-        (_, "openai", _) => CopiedKind::OpenAi,
+        (_, "openai", None) => CopiedKind::OpenAi,
         (_, "interactions", _) if names.get(1) == Some(&"live") => CopiedKind::LiveSocket,
         (_, "interactions", _) => CopiedKind::Interactions,
         _ if of_operations => CopiedKind::Operations,
@@ -283,6 +283,13 @@ mod tests {
                 K::Upload,
                 Some("uploadToFileSearchStore"),
                 None,
+            ),
+            (
+                "/openai:predict",
+                "/v1beta/models/openai:predict",
+                K::Predict,
+                Some("predict"),
+                Some("openai"),
             ),
             (
                 "/v1beta/models/imagen-4:predict",

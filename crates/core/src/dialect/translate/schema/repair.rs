@@ -220,14 +220,16 @@ impl Walk {
     fn rename_definitions(&self, root: &mut Members<'_>) -> bool {
         let position = |keyword: &str| root.0.iter().position(|member| member.name == keyword);
         let Some(at) = position("definitions") else { return false };
-        let Some(defs_at) = position("$defs") else {
-            if let Some(member) = root.0.get_mut(at) {
+        let read = |at: usize| -> Option<Members<'_>> {
+            serde_json::from_str(root.0.get(at)?.raw()?.get()).ok()
+        };
+        // What is no object defines nothing.
+        let Some(defs_at) = position("$defs").filter(|defs| read(*defs).is_some()) else {
+            root.0.retain(|member| member.name != "$defs");
+            for member in root.0.iter_mut().filter(|member| member.name == "definitions") {
                 (member.name, member.key) = ("$defs".into(), r#""$defs""#.into());
             }
             return true;
-        };
-        let read = |at: usize| -> Option<Members<'_>> {
-            serde_json::from_str(root.0.get(at)?.raw()?.get()).ok()
         };
         let (Some(mut defs), Some(mut old)) = (read(defs_at), read(at)) else { return false };
         let names: HashSet<&str> = defs.0.iter().map(|member| member.name.as_ref()).collect();

@@ -206,3 +206,12 @@ fn a_schema_of_any_depth_and_size_is_bounded_work() {
     let wide = format!(r##"{{"anyOf":[{references}{{}}],"definitions":{{"A":{{}}}}}}"##);
     assert_eq!(answer(&wide).matches("#/$defs/A").count(), 5_000);
 }
+
+#[test]
+fn definitions_stand_in_for_what_only_has_their_new_name() {
+    let schema =
+        r##"{"$ref":"#/definitions/P","$defs":"x","definitions":{"P":{"type":"string"}}}"##;
+    let repaired = answer(schema);
+    assert_eq!(repaired, r##"{"$ref":"#/$defs/P","$defs":{"P":{"type":"string"}}}"##);
+    assert_eq!(answer(&repaired), repaired);
+}
