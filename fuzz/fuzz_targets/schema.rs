@@ -19,7 +19,10 @@ fuzz_target!(|data: &[u8]| {
         if valid {
             serde_json::from_str::<Map<String, Value>>(&repaired).expect("it is an object");
         }
-        // What a reference led to may be gone after the first repair, so that a second one may change more.
-        let _ = repair(again, place).expect("a repaired schema is accepted");
+        let twice = repair(again, place).expect("a repaired schema is accepted");
+        // Of a schema that is nested too deep the inside is left as it is.
+        if data.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() < 30 {
+            assert_eq!(twice, repaired, "a second repair changes {}", schema.get());
+        }
     }
 });
