@@ -14,21 +14,46 @@ use crate::dialect::translate::text::JsonText;
 /// The repaired schema. `None` for one that needs no repair.
 pub(super) fn repaired(schema: &RawValue) -> Option<String> {
     let text = schema.get();
-    let root: Members<'_> = serde_json::from_str(text).ok()?;
+    let mut root: Members<'_> = serde_json::from_str(text).ok()?;
+    let mut walk = Walk {
+        definitions: HashSet::new(),
+        keywords: HashSet::new(),
+        has_ids: text.contains(r#""$id""#),
+        has_anchors: text.contains(r#""$anchor""#) || text.contains(r#""$dynamicAnchor""#),
+        bytes_left: Cell::new(text.len().saturating_mul(MOST_READINGS)),
+    };
+    let mut is_changed = walk.merge_all_of(&mut root, 0);
     let names = |value: &RawValue| -> Vec<String> {
         let members = serde_json::from_str::<Members<'_>>(value.get()).unwrap_or_default();
         members.0.into_iter().map(|member| member.name.into_owned()).collect()
     };
     let definitions = root.0.iter().filter(|member| is_definitions(&member.name));
-    let definitions = definitions.filter_map(Member::raw).flat_map(names).collect();
-    let walk = Walk {
-        definitions,
-        keywords: root.0.iter().map(|member| member.name.clone().into_owned()).collect(),
-        has_ids: text.contains(r#""$id""#),
-        has_anchors: text.contains(r#""$anchor""#) || text.contains(r#""$dynamicAnchor""#),
-        bytes_left: Cell::new(text.len().saturating_mul(MOST_READINGS)),
+    walk.definitions = definitions.filter_map(Member::raw).flat_map(names).collect();
+    let keywords = |of: &Members<'_>, keep: fn(&str) -> bool| -> HashSet<String> {
+        let names = of.0.iter().map(|member| member.name.as_ref());
+        names.filter(|name| keep(name)).map(str::to_owned).collect()
     };
-    walk.object(root, 0, true)
+    walk.keywords = keywords(&root, |_| true);
+    if let Some((at, pointer)) = reference(&root) {
+        // The reference takes the place of the keywords beside it, so that it cannot lead into one of them.
+        walk.keywords = keywords(&root, |name| name.starts_with('$'));
+        if walk.found(&pointer).is_none() {
+            walk.keywords = keywords(&root, |_| true);
+            root.0.remove(at);
+            is_changed = true;
+        }
+    }
+    is_changed |= walk.rename_definitions(&mut root);
+    is_changed |= walk.keywords_of(&mut root, 0);
+    is_changed.then(|| root.written())
+}
+
+/// A schema's reference: its place and its pointer.
+fn reference<'a>(schema: &Members<'a>) -> Option<(usize, Cow<'a, str>)> {
+    schema.0.iter().enumerate().find_map(|(at, member)| {
+        let value = member.raw().filter(|_| member.name == "$ref")?;
+        Some((at, JsonText::of(value)?.decoded()))
+    })
 }
 
 /// How deep schemas are nested that are repaired. Google refuses much less depth.
@@ -92,7 +117,12 @@ impl Walk {
             return None;
         }
         match (text.as_bytes().first()?, holds) {
-            (b'{', Holds::Schema) => self.object(serde_json::from_str(text).ok()?, depth, false),
+            (b'{', Holds::Schema) => {
+                let mut schema: Members<'_> = serde_json::from_str(text).ok()?;
+                let is_merged = self.merge_all_of(&mut schema, depth);
+                let is_changed = self.keywords_of(&mut schema, depth) || is_merged;
+                is_changed.then(|| schema.written())
+            }
             (b'{', Holds::Members) => {
                 let mut members: Members<'_> = serde_json::from_str(text).ok()?;
                 let is_changed = self.each(&mut members, |_| Some(Holds::Schema), depth);
@@ -114,16 +144,12 @@ impl Walk {
         }
     }
 
-    /// The repaired form of a schema.
-    fn object(&self, mut schema: Members<'_>, depth: usize, is_root: bool) -> Option<String> {
-        let mut is_changed = self.merge_all_of(&mut schema, depth);
-        if is_root {
-            is_changed |= self.rename_definitions(&mut schema);
-        }
-        is_changed |= self.repair_reference(&mut schema);
-        is_changed |= replace_const(&mut schema);
-        is_changed |= self.each(&mut schema, holds, depth);
-        is_changed.then(|| schema.written())
+    /// Repairs the keywords of a schema. True if one has changed.
+    fn keywords_of(&self, schema: &mut Members<'_>, depth: usize) -> bool {
+        let mut is_changed = self.repair_reference(schema);
+        is_changed |= replace_const(schema);
+        is_changed |= self.each(schema, holds, depth);
+        is_changed
     }
 
     /// Repairs the members' values. True if one has changed.
@@ -171,29 +197,29 @@ impl Walk {
 
     /// Gemini refuses a reference beside other keywords, and a reference to nothing.
     fn repair_reference(&self, schema: &mut Members<'_>) -> bool {
-        let Some((at, pointer)) = schema.0.iter().enumerate().find_map(|(at, member)| {
-            let value = member.raw().filter(|_| member.name == "$ref")?;
-            Some((at, JsonText::of(value)?.decoded()))
-        }) else {
-            return false;
-        };
-        // LiteLLM drops the `#` when it makes an Anthropic tool of a response's schema.
-        let bare = pointer.strip_prefix('/').map(|rest| format!("#/{rest}"));
-        let bare = bare.filter(|pointer| self.exists(pointer));
-        let whole = bare.as_deref().unwrap_or(&pointer);
-        if !self.exists(whole) {
+        let Some((at, pointer)) = reference(schema) else { return false };
+        let Some(found) = self.found(&pointer) else {
             schema.0.remove(at);
             return true;
-        }
-        let renamed = whole.strip_prefix(DEFINITIONS).map(|rest| format!("#/$defs/{rest}"));
+        };
         let mut is_changed = false;
-        if let (Some(renamed), Some(member)) = (renamed.or(bare), schema.0.get_mut(at)) {
-            member.value = Value::New(serde_json::Value::String(renamed).to_string());
+        if let (true, Some(member)) = (found != pointer, schema.0.get_mut(at)) {
+            member.value = Value::New(serde_json::Value::String(found.into_owned()).to_string());
             is_changed = true;
         }
         let before = schema.0.len();
         schema.0.retain(|member| member.name.starts_with('$'));
         is_changed || schema.0.len() != before
+    }
+
+    /// The reference as Gemini has it; `None` if it leads to nothing.
+    fn found<'p>(&self, pointer: &'p str) -> Option<Cow<'p, str>> {
+        // LiteLLM drops the `#` when it makes an Anthropic tool of a response's schema.
+        let bare = pointer.strip_prefix('/').map(|rest| format!("#/{rest}"));
+        let bare = bare.filter(|pointer| self.exists(pointer));
+        let whole = bare.map_or(Cow::Borrowed(pointer), Cow::Owned);
+        let renamed = whole.strip_prefix(DEFINITIONS).map(|rest| format!("#/$defs/{rest}"));
+        self.exists(&whole).then(|| renamed.map_or(whole, Cow::Owned))
     }
 
     /// True if something is where a reference points to. Of a pointer the first two steps count at most:

@@ -215,3 +215,17 @@ fn definitions_stand_in_for_what_only_has_their_new_name() {
     assert_eq!(repaired, r##"{"$ref":"#/$defs/P","$defs":{"P":{"type":"string"}}}"##);
     assert_eq!(answer(&repaired), repaired);
 }
+
+#[test]
+fn a_root_that_is_a_reference_cannot_lead_into_a_keyword_that_the_repair_drops() {
+    for schema in [
+        r##"{"$ref":"#/parts/P","title":"x","parts":{"P":{"const":1}}}"##,
+        r##"{"allOf":[{"$ref":"#/parts/P"}],"title":"x","parts":{"P":{}}}"##,
+    ] {
+        let repaired = answer(schema);
+        assert!(!repaired.contains("$ref") && repaired.contains("title"), "{repaired}");
+        assert_eq!(answer(&repaired), repaired);
+    }
+    let kept = r##"{"$ref":"#/$defs/P","$defs":{"P":{}}}"##;
+    assert_eq!(answer(kept), kept);
+}
