@@ -258,7 +258,8 @@ fn unknown_model(requested: &str) -> Error {
     let shown: String = requested.chars().take(LONGEST_SHOWN).collect();
     let message = format!(
         "The model `{shown}` does not exist here: this proxy serves Gemini models. Name one of them (GET \
-         /v1/models lists them), or have its operator add an alias to MODEL_ALIASES."
+         /v1/models lists them), or have its operator add an alias, such as \
+         MODEL_ALIASES=claude-*=gemini-2.5-pro."
     );
     Refusal::error(RefusalCode::ModelNotFound, "model", message)
 }
