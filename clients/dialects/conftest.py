@@ -29,6 +29,12 @@ def anthropic_url(relay):
     return relay.url
 
 
+@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
+def streamed(request):
+    """Whether the client asks for a stream."""
+    return request.param
+
+
 def pytest_report_header():
     names = ["openai", "anthropic", "langchain-openai", "langchain-anthropic"]
     names += ["pydantic-ai-slim", "litellm"]

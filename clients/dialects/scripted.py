@@ -27,38 +27,58 @@ PLACEHOLDER = "skip_thought_signature_validator"
 # Whether the proxy remembers the signatures of calls that a client does not send back.
 REMEMBERS = os.environ.get("SIGNATURE_CACHE_BYTES") != "0"
 
-PROMPT_TOKENS, CACHED_TOKENS, THOUGHT_TOKENS, TEXT_TOKENS = 10, 4, 5, 2
+PROMPT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS, THOUGHT_TOKENS = 10, 4, 7, 5
 USAGE = {
     "promptTokenCount": PROMPT_TOKENS,
     "cachedContentTokenCount": CACHED_TOKENS,
-    "candidatesTokenCount": TEXT_TOKENS,
+    "candidatesTokenCount": OUTPUT_TOKENS - THOUGHT_TOKENS,
     "thoughtsTokenCount": THOUGHT_TOKENS,
-    "totalTokenCount": PROMPT_TOKENS + TEXT_TOKENS + THOUGHT_TOKENS,
+    "totalTokenCount": PROMPT_TOKENS + OUTPUT_TOKENS,
 }
 
 WEATHER, TIME = "lookup_weather", "lookup_time"
 WEATHER_ARGS = {"city": "São Paulo", "days": 2}
 TIME_ARGS = {"city": "Oslo"}
 RESULTS = {WEATHER: "vermilion", TIME: "noon"}
-DESCRIPTIONS = {WEATHER: "Tells the weather of a city.", TIME: "Tells the time in a city."}
-PARAMETERS = {
-    WEATHER: {
-        "type": "object",
-        "properties": {
-            "city": {"type": "string"},
-            "days": {"type": "integer", "exclusiveMinimum": 0},
+# As OpenAI's APIs describe functions.
+FUNCTIONS = [
+    {
+        "name": WEATHER,
+        "description": "Tells the weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"},
+                "days": {"type": "integer", "exclusiveMinimum": 0},
+            },
+            "required": ["city", "days"],
+            "additionalProperties": False,
         },
-        "required": ["city", "days"],
-        "additionalProperties": False,
     },
-    TIME: {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-        "additionalProperties": False,
+    {
+        "name": TIME,
+        "description": "Tells the time in a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
     },
-}
+]
 QUESTION = "What is the weather in São Paulo, and the time in Oslo?"
+
+
+def lookup_weather(city: str, days: int) -> str:
+    """Tells the weather of a city."""
+    assert {"city": city, "days": days} == WEATHER_ARGS
+    return RESULTS[WEATHER]
+
+
+def lookup_time(city: str) -> str:
+    """Tells the time in a city."""
+    assert {"city": city} == TIME_ARGS
+    return RESULTS[TIME]
 
 
 class Step(BaseModel):
@@ -95,6 +115,12 @@ def answers(emulator, *events, **rule):
             {"match": match | {"rpc": "generateContent"}, "body": whole, **rule},
         ],
     )
+
+
+def says_hello(emulator, **rule):
+    """Has the model say `Hello`, in two events, and state its usage."""
+    last = event({"text": "lo"}, finish="STOP", usage=USAGE)
+    answers(emulator, event({"text": "Hel"}), last, **rule)
 
 
 def calls_two_tools(emulator, thought=None):
@@ -214,18 +240,18 @@ def declarations(request):
     }
 
 
-def check_json(request):
+def check_json(emulator):
     """An answer in the schema of a recipe was asked for, by the means for JSON Schema."""
-    config = request["generationConfig"]
+    config = last_arrived(emulator)["generationConfig"]
     assert config["responseMimeType"] == "application/json"
     assert "responseSchema" not in config
     schema = config["responseJsonSchema"]
     assert set(schema["properties"]) == {"name", "portions", "vegan", "steps"}
 
 
-def check_picture(request):
+def check_picture(emulator):
     """The picture arrived as it was sent, once, in the last content."""
-    parts = request["contents"][-1]["parts"]
+    parts = last_arrived(emulator)["contents"][-1]["parts"]
     pictures = [part["inlineData"] for part in parts if "inlineData" in part]
     assert pictures == [{"mimeType": "image/png", "data": PIXEL}]
 

@@ -5,34 +5,33 @@ import pytest
 from emulated import CLIENT_KEY, UPSTREAM
 from scripted import (
     CACHED_TOKENS,
-    DESCRIPTIONS,
     FLASH,
-    PARAMETERS,
+    FUNCTIONS,
+    OUTPUT_TOKENS,
     PIXEL,
     PROMPT_TOKENS,
     QUESTION,
     RESULTS,
     SIGNING,
     SLOWLY,
-    TEXT_TOKENS,
-    THOUGHT_TOKENS,
     TIME,
-    USAGE,
     WEATHER,
+    WEATHER_ARGS,
     Recipe,
-    answers,
     arrived,
     breaks_off,
     calls_two_tools,
     check_json,
     check_picture,
     check_tool_loop,
-    event,
     fails,
     last_arrived,
+    lookup_time,
+    lookup_weather,
     overloaded,
     per_day,
     per_minute,
+    says_hello,
 )
 
 LETTER = {"code-assist": "c", "gemini-api": "g"}[UPSTREAM]
@@ -62,9 +61,9 @@ class Asker:
         return self.client.messages.create(**asked)
 
 
-@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
-def asker(request, client):
-    return Asker(client, request.param)
+@pytest.fixture
+def asker(client, streamed):
+    return Asker(client, streamed)
 
 
 def texts(message):
@@ -84,7 +83,7 @@ def test_a_prompt_is_answered_under_the_name_that_was_asked_for(asker):
 
 
 def test_each_answer_has_an_id_of_its_own(asker, emulator):
-    answers(emulator, event({"text": "Hello"}, finish="STOP", usage=USAGE), times=2)
+    says_hello(emulator, times=2)
     assert asker(FLASH, "Say hello").id != asker(FLASH, "Say hello").id
 
 
@@ -105,14 +104,14 @@ def test_a_system_prompt_arrives_as_one(asker, emulator):
 
 
 def test_usage_has_the_thoughts_in_the_output_and_the_cache_apart(asker, emulator):
-    answers(emulator, event({"text": "Hel"}), event({"text": "lo"}, finish="STOP", usage=USAGE))
+    says_hello(emulator)
     message = asker(FLASH, "Say hello")
     assert texts(message) == ["Hello"]
     usage = message.usage
     assert usage.input_tokens == PROMPT_TOKENS - CACHED_TOKENS
     assert usage.cache_read_input_tokens == CACHED_TOKENS
     assert usage.cache_creation_input_tokens == 0
-    assert usage.output_tokens == TEXT_TOKENS + THOUGHT_TOKENS
+    assert usage.output_tokens == OUTPUT_TOKENS
 
 
 @pytest.mark.parametrize("display", ["summarized", "omitted"])
@@ -147,20 +146,24 @@ def test_a_picture_goes_in(asker, emulator):
     source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
     content = [{"type": "image", "source": source}, {"type": "text", "text": "Say pomegranate"}]
     assert "pomegranate" in texts(asker(FLASH, [{"role": "user", "content": content}]))[0]
-    check_picture(last_arrived(emulator))
+    check_picture(emulator)
 
 
 def test_a_pydantic_model_comes_back_as_itself(asker, emulator):
     message = asker(FLASH, "A recipe", output_format=Recipe)
     assert isinstance(message.parsed_output, Recipe)
-    check_json(last_arrived(emulator))
+    check_json(emulator)
 
 
 # --- tools
 
 TOOLS = [
-    {"name": name, "description": DESCRIPTIONS[name], "input_schema": PARAMETERS[name]}
-    for name in (WEATHER, TIME)
+    {
+        "name": function["name"],
+        "description": function["description"],
+        "input_schema": function["parameters"],
+    }
+    for function in FUNCTIONS
 ]
 
 
@@ -174,7 +177,7 @@ def test_two_calls_in_one_step_are_answered_in_any_order(asker, emulator, thinki
     message = asker(SIGNING, history, **options)
     assert message.stop_reason == "tool_use"
     calls = {block.name: block for block in message.content if block.type == "tool_use"}
-    assert calls[WEATHER].input == {"city": "São Paulo", "days": 2}
+    assert calls[WEATHER].input == WEATHER_ARGS
     signatures = [block.signature for block in message.content if block.type == "thinking"]
     assert len(signatures) == (1 if thinking else 0)
     assert all(signature.startswith(f"gs1.{LETTER}.f.") for signature in signatures)
@@ -212,24 +215,13 @@ def test_a_failed_tool_is_told_as_an_error(client, emulator):
     ]
 
 
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 def test_the_tool_runner_works_without_threads(client, emulator, streamed):
-    @anthropic.beta_tool
-    def lookup_weather(city: str, days: int) -> str:
-        """Tells the weather of a city."""
-        return RESULTS[WEATHER]
-
-    @anthropic.beta_tool
-    def lookup_time(city: str) -> str:
-        """Tells the time in a city."""
-        return RESULTS[TIME]
-
     calls_two_tools(emulator)
     runner = client.beta.messages.tool_runner(
         model=SIGNING,
         max_tokens=1000,
         messages=[{"role": "user", "content": QUESTION}],
-        tools=[lookup_weather, lookup_time],
+        tools=[anthropic.beta_tool(lookup_weather), anthropic.beta_tool(lookup_time)],
         stream=streamed,
     )
     message = runner.until_done()
@@ -265,7 +257,7 @@ def test_a_limit_of_the_minute_says_when_to_ask_again(asker, client, emulator, r
 def test_a_short_limit_is_waited_out_by_the_proxy(asker, emulator, relay, request):
     model = f"{FLASH}-anthropic-{request.node.callspec.id}-short"
     fails(emulator, model, per_minute("0.2s"), times=1)
-    answers(emulator, event({"text": "Hello"}, finish="STOP", usage=USAGE))
+    says_hello(emulator)
     assert texts(asker(model, "Say hello")) == ["Hello"]
     assert relay.lines() == ["POST /v1/messages"]
     assert len(arrived(emulator)) == 2

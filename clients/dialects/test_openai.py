@@ -8,35 +8,33 @@ import pytest
 from emulated import CLIENT_KEY, UPSTREAM
 from scripted import (
     CACHED_TOKENS,
-    DESCRIPTIONS,
     EMBEDDING,
     FLASH,
-    PARAMETERS,
+    FUNCTIONS,
+    OUTPUT_TOKENS,
     PIXEL,
     PROMPT_TOKENS,
     QUESTION,
     RESULTS,
     SIGNING,
     SLOWLY,
-    TEXT_TOKENS,
     THOUGHT_TOKENS,
     TIME,
-    USAGE,
     WEATHER,
+    WEATHER_ARGS,
     Recipe,
-    answers,
     arrived,
     breaks_off,
     calls_two_tools,
     check_json,
     check_picture,
     check_tool_loop,
-    event,
     fails,
     last_arrived,
     overloaded,
     per_day,
     per_minute,
+    says_hello,
 )
 
 
@@ -182,9 +180,9 @@ def api(request):
     return request.param
 
 
-@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
-def asker(request, api, client):
-    return api(client, request.param)
+@pytest.fixture
+def asker(api, client, streamed):
+    return api(client, streamed)
 
 
 # --- text
@@ -223,15 +221,15 @@ def test_instructions_become_the_systems(asker, emulator):
 
 
 def test_usage_has_the_thoughts_in_the_output_and_the_cache_in_the_input(asker, emulator):
-    answers(emulator, event({"text": "Hel"}), event({"text": "lo"}, finish="STOP", usage=USAGE))
+    says_hello(emulator)
     answer = asker.ask(FLASH, "Say hello")
     assert asker.text(answer) == "Hello"
     assert asker.numbers(answer) == {
         "in": PROMPT_TOKENS,
         "cached": CACHED_TOKENS,
-        "out": TEXT_TOKENS + THOUGHT_TOKENS,
+        "out": OUTPUT_TOKENS,
         "thought": THOUGHT_TOKENS,
-        "total": PROMPT_TOKENS + TEXT_TOKENS + THOUGHT_TOKENS,
+        "total": PROMPT_TOKENS + OUTPUT_TOKENS,
     }
 
 
@@ -255,13 +253,13 @@ def test_thoughts_are_shown_when_an_effort_is_asked_for(asker, emulator):
 def test_a_picture_goes_in(asker, emulator):
     history = asker.picture("Say pomegranate", f"data:image/png;base64,{PIXEL}")
     assert "pomegranate" in asker.text(asker.ask(FLASH, history))
-    check_picture(last_arrived(emulator))
+    check_picture(emulator)
 
 
 def test_a_pydantic_model_comes_back_as_itself(asker, emulator):
     answer = asker.ask(FLASH, "A recipe", parsed=Recipe)
     assert isinstance(asker.parsed(answer), Recipe)
-    check_json(last_arrived(emulator))
+    check_json(emulator)
 
 
 def test_an_old_completion_is_answered_whole_and_streamed(client):
@@ -275,18 +273,14 @@ def test_an_old_completion_is_answered_whole_and_streamed(client):
 
 
 def test_two_calls_in_one_step_are_answered_in_any_order(asker, emulator):
-    tools = [
-        {"name": name, "description": DESCRIPTIONS[name], "parameters": PARAMETERS[name]}
-        for name in (WEATHER, TIME)
-    ]
     calls_two_tools(emulator)
     history = [{"role": "user", "content": QUESTION}]
-    answer = asker.ask(SIGNING, history, tools=tools)
+    answer = asker.ask(SIGNING, history, tools=FUNCTIONS)
     calls = asker.calls(answer)
-    assert json.loads(calls[WEATHER][1]) == {"city": "São Paulo", "days": 2}
+    assert json.loads(calls[WEATHER][1]) == WEATHER_ARGS
     history += asker.said(answer)
     history += [asker.result(calls[name][0], RESULTS[name]) for name in (TIME, WEATHER)]
-    answer = asker.ask(SIGNING, history, tools=tools)
+    answer = asker.ask(SIGNING, history, tools=FUNCTIONS)
     assert "vermilion" in asker.text(answer)
     check_tool_loop(emulator, carried=True)
 
@@ -332,7 +326,7 @@ def test_a_limit_of_the_minute_says_when_to_ask_again(asker, client, emulator, r
 def test_a_short_limit_is_waited_out_by_the_proxy(asker, emulator, relay, request):
     model = f"{FLASH}-{request.node.callspec.id}-short"
     fails(emulator, model, per_minute("0.2s"), times=1)
-    answers(emulator, event({"text": "Hello"}, finish="STOP", usage=USAGE))
+    says_hello(emulator)
     assert asker.text(asker.ask(model, "Say hello")) == "Hello"
     assert relay.lines() == [f"POST {asker.path}"]
     assert len(arrived(emulator)) == 2

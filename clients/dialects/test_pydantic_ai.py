@@ -11,29 +11,26 @@ from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from scripted import (
     FLASH,
+    OUTPUT_TOKENS,
     PIXEL,
     PROMPT_TOKENS,
     QUESTION,
-    RESULTS,
     SIGNING,
     SLOWLY,
-    TEXT_TOKENS,
-    THOUGHT_TOKENS,
-    TIME,
-    USAGE,
-    WEATHER,
     Recipe,
-    answers,
     breaks_off,
     calls_two_tools,
     check_json,
     check_picture,
     check_tool_loop,
-    event,
     fails,
-    last_arrived,
+    lookup_time,
+    lookup_weather,
     per_day,
+    says_hello,
 )
+
+TOOLS = [lookup_weather, lookup_time]
 
 
 @pytest.fixture(params=["chat", "responses", "messages"])
@@ -65,25 +62,14 @@ def test_a_stream_is_the_same_text_in_several_pieces(make):
 
 
 def test_usage_is_counted(make, emulator):
-    answers(emulator, event({"text": "Hello"}, finish="STOP", usage=USAGE))
+    says_hello(emulator)
     usage = Agent(make(FLASH)).run_sync("Say hello").usage
     assert usage.input_tokens == PROMPT_TOKENS
-    assert usage.output_tokens == TEXT_TOKENS + THOUGHT_TOKENS
+    assert usage.output_tokens == OUTPUT_TOKENS
 
 
 def test_two_tools_are_called_in_one_step(make, emulator):
-    agent = Agent(make(SIGNING))
-
-    @agent.tool_plain
-    def lookup_weather(city: str, days: int) -> str:
-        """Tells the weather of a city."""
-        return RESULTS[WEATHER]
-
-    @agent.tool_plain
-    def lookup_time(city: str) -> str:
-        """Tells the time in a city."""
-        return RESULTS[TIME]
-
+    agent = Agent(make(SIGNING), tools=TOOLS)
     calls_two_tools(emulator)
     assert "vermilion" in agent.run_sync(QUESTION).output
     check_tool_loop(emulator, carried=make.api == "chat")
@@ -92,18 +78,8 @@ def test_two_tools_are_called_in_one_step(make, emulator):
 def test_signatures_come_back_with_anthropics_thinking(anthropic_url, emulator):
     provider = AnthropicProvider(api_key=CLIENT_KEY, base_url=anthropic_url)
     settings = {"anthropic_thinking": {"type": "enabled", "budget_tokens": 1024}}
-    agent = Agent(AnthropicModel(SIGNING, provider=provider), model_settings=settings)
-
-    @agent.tool_plain
-    def lookup_weather(city: str, days: int) -> str:
-        """Tells the weather of a city."""
-        return RESULTS[WEATHER]
-
-    @agent.tool_plain
-    def lookup_time(city: str) -> str:
-        """Tells the time in a city."""
-        return RESULTS[TIME]
-
+    model = AnthropicModel(SIGNING, provider=provider)
+    agent = Agent(model, tools=TOOLS, model_settings=settings)
     calls_two_tools(emulator, thought="Hm.")
     assert "vermilion" in agent.run_sync(QUESTION).output
     check_tool_loop(emulator, carried=True)
@@ -117,13 +93,13 @@ def test_a_pydantic_model_comes_back_as_itself(make, emulator):
         return
     agent = Agent(make(FLASH), output_type=NativeOutput(Recipe))
     assert isinstance(agent.run_sync("A recipe").output, Recipe)
-    check_json(last_arrived(emulator))
+    check_json(emulator)
 
 
 def test_a_picture_goes_in(make, emulator):
     picture = BinaryContent(base64.b64decode(PIXEL), media_type="image/png")
     assert "pomegranate" in Agent(make(FLASH)).run_sync(["Say pomegranate", picture]).output
-    check_picture(last_arrived(emulator))
+    check_picture(emulator)
 
 
 def test_a_quota_of_the_day_is_asked_for_once(make, emulator, relay):

@@ -5,13 +5,12 @@ import { test } from 'node:test';
 import { createVertex } from '@ai-sdk/google-vertex';
 import { APICallError, generateText, stepCountIs, streamText, tool } from 'ai';
 import { z } from 'zod';
-import { CLIENT_KEY, CLIENT_PROJECT, Relay, collected } from './emulated.mjs';
+import { CLIENT_KEY, CLIENT_PROJECT, Relay, bounded, collected } from './emulated.mjs';
 
 const FLASH = 'gemini-2.5-flash';
 const SIGNING = 'gemini-3-pro-preview';
 
 const relay = await Relay.start();
-const bounded = { timeout: 60_000 };
 
 const places = {
   'in express mode': 'v1/publishers/google',

@@ -3,11 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GoogleGenAI } from '@google/genai';
-import { CLIENT_KEY, Relay } from './emulated.mjs';
+import { CLIENT_KEY, Relay, bounded } from './emulated.mjs';
 
 const relay = await Relay.start();
 const ai = new GoogleGenAI({ apiKey: CLIENT_KEY, httpOptions: { baseUrl: relay.url } });
-const bounded = { timeout: 60_000 };
 
 test('what Code Assist does not offer is said plainly', bounded, async () => {
   const asked = { model: 'gemini-embedding-001', contents: 'hello' };

@@ -7,6 +7,9 @@ import { connect, createServer } from 'node:net';
 const { EMULATOR_URL, PROXY_URL } = process.env;
 export const { UPSTREAM } = process.env;
 
+/** The options of every test: one that hangs fails. */
+export const bounded = { timeout: 60_000 };
+
 // What a client has of its own. None of it may arrive at Google.
 export const CLIENT_KEY = 'AIza-of-the-client';
 export const CLIENT_TOKEN = 'ya29.of-the-client';

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ApiError, GoogleGenAI } from '@google/genai';
-import { CLIENT_KEY, Relay, UPSTREAM, control } from './emulated.mjs';
+import { CLIENT_KEY, Relay, UPSTREAM, bounded, control } from './emulated.mjs';
 
 // Models of their own: the proxy remembers which model is out of quota.
 const LITE = 'gemini-2.5-flash-lite';
@@ -16,7 +16,6 @@ const BREAKS = { 'gemini-api': 'high_demand', vertex: 'shared_quota' };
 
 const relay = await Relay.start();
 const ai = new GoogleGenAI({ apiKey: CLIENT_KEY, httpOptions: { baseUrl: relay.url } });
-const bounded = { timeout: 60_000 };
 
 async function bothReject(model, status, reason) {
   const asked = { model, contents: 'Say pomegranate' };

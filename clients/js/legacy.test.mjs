@@ -4,11 +4,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GoogleGenerativeAI, SchemaType } from '@google/generative-ai';
-import { CLIENT_KEY, Relay } from './emulated.mjs';
+import { CLIENT_KEY, Relay, bounded } from './emulated.mjs';
 
 const relay = await Relay.start();
 const ai = new GoogleGenerativeAI(CLIENT_KEY);
-const bounded = { timeout: 60_000 };
 
 function model(settings = {}) {
   return ai.getGenerativeModel({ model: 'gemini-2.5-flash', ...settings }, { baseUrl: relay.url });

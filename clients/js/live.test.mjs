@@ -3,11 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GoogleGenAI, Modality } from '@google/genai';
-import { CLIENT_KEY, Relay, arrived } from './emulated.mjs';
+import { CLIENT_KEY, Relay, arrived, bounded } from './emulated.mjs';
 
 const relay = await Relay.start();
 const ai = new GoogleGenAI({ apiKey: CLIENT_KEY, httpOptions: { baseUrl: relay.url } });
-const bounded = { timeout: 60_000 };
 
 test('a Live session is held over a plain WebSocket', bounded, async () => {
   const received = [];

@@ -3,13 +3,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GoogleGenAI } from '@google/genai';
-import { CLIENT_KEY, Relay, collected } from './emulated.mjs';
+import { CLIENT_KEY, Relay, bounded, collected } from './emulated.mjs';
 
 const FLASH = 'gemini-2.5-flash';
 
 const relay = await Relay.start();
 const ai = new GoogleGenAI({ apiKey: CLIENT_KEY, httpOptions: { baseUrl: relay.url } });
-const bounded = { timeout: 60_000 };
 
 test('models are listed page by page', bounded, async () => {
   const names = async (config) =>

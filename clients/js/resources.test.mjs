@@ -5,14 +5,13 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { GoogleGenAI, JobState } from '@google/genai';
-import { CLIENT_KEY, Relay, arrived, collected } from './emulated.mjs';
+import { CLIENT_KEY, Relay, arrived, bounded, collected } from './emulated.mjs';
 
 const FLASH = 'gemini-2.5-flash';
 const MIB = 1024 * 1024;
 
 const relay = await Relay.start();
 const ai = new GoogleGenAI({ apiKey: CLIENT_KEY, httpOptions: { baseUrl: relay.url } });
-const bounded = { timeout: 60_000 };
 
 test('contents are embedded', bounded, async () => {
   const response = await ai.models.embedContent({

@@ -10,7 +10,7 @@ import {
   HarmCategory,
   Type,
 } from '@google/genai';
-import { CLIENT_KEY, Relay, collected } from './emulated.mjs';
+import { CLIENT_KEY, Relay, bounded, collected } from './emulated.mjs';
 
 const FLASH = 'gemini-2.5-flash';
 // Its tool calls are refused upstream when the thought signature of the call does not come back.
@@ -21,7 +21,6 @@ const relay = await Relay.start();
 const client = (options) =>
   new GoogleGenAI({ apiKey: CLIENT_KEY, httpOptions: { baseUrl: relay.url }, ...options });
 const ai = client();
-const bounded = { timeout: 60_000 };
 
 const RECIPE = {
   type: 'object',

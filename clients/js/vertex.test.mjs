@@ -12,6 +12,7 @@ import {
   UPSTREAM,
   VERTEX_PLACE,
   arrived,
+  bounded,
   collected,
   providerOf,
 } from './emulated.mjs';
@@ -22,7 +23,6 @@ const SLOWLY = 'Say pomegranate, and say it slowly, in several pieces, one after
 
 const relay = await Relay.start();
 const httpOptions = { baseUrl: relay.url };
-const bounded = { timeout: 60_000 };
 
 // Stands for the Google login of the client's machine.
 const authClient = {

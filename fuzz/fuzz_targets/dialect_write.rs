@@ -28,40 +28,24 @@ fuzz_target!(|data: &[u8]| {
     match first % 4 {
         0 => {
             let plan = || openai::chat::read::read(&chat(more), &target()).expect("is good").1;
-            run(&mut ChatWriter::new(plan(), birth()), &events, beyond);
-            if let Some(Ok(whole)) =
-                events.first().map(|one| ChatWriter::new(plan(), birth()).whole(one))
-            {
-                check_json(&whole, beyond);
-            }
+            let new = || ChatWriter::new(plan(), birth());
+            check(new, |mut writer, event| writer.whole(event), &events, beyond);
         }
         1 => {
             let plan = || openai::chat::read::read(&chat(more), &target()).expect("is good").1;
-            run(&mut CompletionsWriter::new(plan(), birth()), &events, beyond);
-            if let Some(Ok(whole)) =
-                events.first().map(|one| CompletionsWriter::new(plan(), birth()).whole(one))
-            {
-                check_json(&whole, beyond);
-            }
+            let new = || CompletionsWriter::new(plan(), birth());
+            check(new, |mut writer, event| writer.whole(event), &events, beyond);
         }
         2 => {
             let plan =
                 || openai::responses::read::read(&responses(more), &target()).expect("is good").1;
-            run(&mut ResponsesWriter::new(plan(), birth()), &events, beyond);
-            if let Some(Ok(whole)) =
-                events.first().map(|one| ResponsesWriter::new(plan(), birth()).whole(one))
-            {
-                check_json(&whole, beyond);
-            }
+            let new = || ResponsesWriter::new(plan(), birth());
+            check(new, |writer, event| writer.whole(event), &events, beyond);
         }
         _ => {
             let plan = || anthropic::read::read(&messages(more), &target()).expect("is good").1;
-            run(&mut MessagesWriter::new(plan(), birth()), &events, beyond);
-            if let Some(Ok(whole)) =
-                events.first().map(|one| MessagesWriter::new(plan(), birth()).whole(one))
-            {
-                check_json(&whole, beyond);
-            }
+            let new = || MessagesWriter::new(plan(), birth());
+            check(new, |writer, event| writer.whole(event), &events, beyond);
         }
     }
 });
@@ -70,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
 trait EventWriter {
     fn event(&mut self, event: &AnswerEvent<'_>, out: &mut BytesMut) -> Result<(), Error>;
     fn end(&mut self, out: &mut BytesMut) -> Result<(), Error>;
-    fn beat(&mut self, out: &mut BytesMut);
+    fn heartbeat(&mut self, out: &mut BytesMut);
     fn error(&mut self, error: &Error, out: &mut BytesMut);
     fn held(&self) -> usize;
 }
@@ -84,7 +68,7 @@ macro_rules! event_writer {
             fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
                 self.end(out)
             }
-            fn beat(&mut self, out: &mut BytesMut) {
+            fn heartbeat(&mut self, out: &mut BytesMut) {
                 self.heartbeat(out);
             }
             fn error(&mut self, error: &Error, out: &mut BytesMut) {
@@ -99,6 +83,19 @@ macro_rules! event_writer {
 
 event_writer!(ChatWriter, CompletionsWriter, ResponsesWriter, MessagesWriter);
 
+/// Writes the events as a stream, and the first of them as a whole answer.
+fn check<W: EventWriter>(
+    new: impl Fn() -> W,
+    whole: impl Fn(W, &AnswerEvent<'_>) -> Result<Bytes, Error>,
+    events: &[AnswerEvent<'_>],
+    beyond: bool,
+) {
+    run(&mut new(), events, beyond);
+    if let Some(Ok(whole)) = events.first().map(|one| whole(new(), one)) {
+        check_json(&whole, beyond);
+    }
+}
+
 /// Writes a stream as the proxy does: what an event with an error has written is not sent.
 fn run(writer: &mut impl EventWriter, events: &[AnswerEvent<'_>], beyond: bool) {
     let mut sent = BytesMut::new();
@@ -110,7 +107,7 @@ fn run(writer: &mut impl EventWriter, events: &[AnswerEvent<'_>], beyond: bool) 
             break;
         }
         sent.extend_from_slice(&out);
-        writer.beat(&mut sent);
+        writer.heartbeat(&mut sent);
         let _ = writer.held();
     }
     if end.is_ok() {

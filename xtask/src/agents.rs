@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::clients;
 use crate::process;
@@ -29,7 +30,7 @@ pub(crate) fn install(report: &mut Report) -> Option<Agents> {
     let installed = |names: &[&str]| {
         let mut check = Command::new(node.join("node"));
         check.arg("agents/programs.mjs").args(names);
-        process::run(clients::isolate(&mut check))
+        process::run_within(clients::isolate(&mut check), CHECK_LIMIT)
     };
     let native = report.step("Claude Code, Codex, opencode", || {
         tools::npm_ci(&node, &folder, &[])?;
@@ -47,9 +48,10 @@ pub(crate) fn install(report: &mut Report) -> Option<Agents> {
 }
 
 impl Agents {
-    /// Runs every suite. The Worker has to have been built.
+    /// Runs every suite, all within [`LIMIT`]. The Worker has to have been built.
     pub(crate) fn run(&self, report: &mut Report) {
         let Some(binary) = clients::build_binaries(report) else { return };
+        let deadline = Instant::now() + LIMIT;
         let emulated = format!("--emulator={UPSTREAM}");
         let mut native = Command::new(binary);
         native.args(["serve", &emulated]);
@@ -64,11 +66,18 @@ impl Agents {
         if self.has_aider {
             of_native.push("agents/aider.test.mjs");
         }
-        self.suites(report, "agents, native", &mut native, &of_native);
-        self.suites(report, "agents, Worker", &mut worker, &of_both);
+        self.suites(report, "agents, native", &mut native, &of_native, deadline);
+        self.suites(report, "agents, Worker", &mut worker, &of_both, deadline);
     }
 
-    fn suites(&self, report: &mut Report, build: &str, command: &mut Command, files: &[&str]) {
+    fn suites(
+        &self,
+        report: &mut Report,
+        build: &str,
+        command: &mut Command,
+        files: &[&str],
+        deadline: Instant,
+    ) {
         if files.is_empty() {
             return;
         }
@@ -78,11 +87,19 @@ impl Agents {
         for file in files {
             let mut test = Command::new(self.node.join("node"));
             test.args(["--test", "--test-reporter=tap", file]);
-            clients::suite(report, &mut proxy, UPSTREAM, &format!("{build}: {file}"), test);
+            let title = format!("{build}: {file}");
+            clients::suite(report, &mut proxy, UPSTREAM, &title, test, deadline);
         }
         report.step(&format!("stop of {build}"), || proxy.stop());
     }
 }
+
+/// For the versions that the agents print.
+const CHECK_LIMIT: Duration = Duration::from_secs(2 * 60);
+
+/// For the suites of both builds together. An agent needs some seconds for a task, but one that hangs in
+/// every test must not use up the time of CI.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// The provider whose answers need the most work: its envelope is taken off and put on too.
 const UPSTREAM: &str = "code-assist";

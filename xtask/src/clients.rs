@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process;
 use crate::proxy::{Proxy, Settings};
@@ -73,6 +73,7 @@ impl Clients {
             Proxy::start_with(command, testbed.settings)
         });
         let Some(mut proxy) = started else { return };
+        let deadline = || Instant::now() + SUITE_LIMIT;
         let dialects = [(DIALECTS, &self.dialects, testbed.dialects)];
         let generations = GENERATIONS.into_iter().zip(&self.pythons);
         let pythons = generations.map(|(name, python)| (name, python, testbed.python));
@@ -85,12 +86,13 @@ impl Clients {
             pytest.args(["-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider"]);
             pytest.args(files);
             let title = format!("{build}: Python ({requirements})");
-            suite(report, &mut proxy, upstream, &title, pytest);
+            suite(report, &mut proxy, upstream, &title, pytest, deadline());
         }
         for file in testbed.scripts.iter().filter(|_| self.has_scripts) {
             let mut test = Command::new(self.node.join("node"));
             test.args(["--test", "--test-reporter=tap", file]);
-            suite(report, &mut proxy, upstream, &format!("{build}: {file}"), test);
+            let title = format!("{build}: {file}");
+            suite(report, &mut proxy, upstream, &title, test, deadline());
         }
         report.step(&format!("stop of {build}"), || proxy.stop());
     }
@@ -114,15 +116,18 @@ pub(crate) fn emulated_worker(node: &Path, upstream: &str) -> Command {
     command
 }
 
-/// Runs one suite in `clients/`. When it fails, the last output of the proxy is shown too.
+/// Runs one suite in `clients/`, until `deadline` or for [`SUITE_LIMIT`]; one that has no time left
+/// fails. When a suite fails, the last output of the proxy is shown too.
 pub(crate) fn suite(
     report: &mut Report,
     proxy: &mut Proxy,
     upstream: &str,
     title: &str,
     mut command: Command,
+    deadline: Instant,
 ) {
     report.tests(title, |counts| {
+        let limit = left(deadline)?;
         isolate(&mut command)
             .env("NO_PROXY", "127.0.0.1,localhost")
             .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -130,12 +135,21 @@ pub(crate) fn suite(
             .env("EMULATOR_URL", &proxy.emulator)
             .env("UPSTREAM", upstream)
             .envs(proxy.settings.iter().copied());
-        let verdict = process::test(&mut command, SUITE_LIMIT, counts);
+        let verdict = process::test(&mut command, limit, counts);
         if verdict.is_err() {
             println!("The last output of the proxy:\n{}", proxy.last_output());
         }
         verdict
     });
+}
+
+/// How long a suite may run.
+fn left(deadline: Instant) -> Result<Duration, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Failure::new("not run: the suites before it have used up the time for all"));
+    }
+    Ok(left.min(SUITE_LIMIT))
 }
 
 /// Sets `command` up to run in `clients/`, without the environment: no account, key or proxy setting
@@ -301,3 +315,16 @@ const ALL: Testbed = Testbed {
 
 /// A suite takes seconds; a client that hangs must not use up the time of CI.
 const SUITE_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_has_what_is_left_of_the_time_for_all_and_fails_without_any() {
+        let now = Instant::now();
+        assert_eq!(left(now + 2 * SUITE_LIMIT).unwrap(), SUITE_LIMIT);
+        assert!(left(now + SUITE_LIMIT / 2).unwrap() <= SUITE_LIMIT / 2);
+        assert!(left(now).unwrap_err().to_string().contains("not run"));
+    }
+}

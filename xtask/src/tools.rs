@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crate::process::{answers, captured, run as shown};
+use crate::process::{answers, captured, run as shown, run_within};
 use crate::report::Failure;
 use crate::workspace::{cargo, read, root, target, write};
 
@@ -48,7 +49,7 @@ pub(crate) fn npm_ci(node: &Path, folder: &Path, more: &[&str]) -> Result<(), Fa
     }
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).args(more);
-    shown(npm.env("PATH", path_with(&[node])?).current_dir(folder))?;
+    run_within(npm.env("PATH", path_with(&[node])?).current_dir(folder), INSTALL_LIMIT)?;
     remember(&stamp, &lock)
 }
 
@@ -66,10 +67,11 @@ pub(crate) fn venv(pinned: &Path, venv: &Path) -> Result<PathBuf, Failure> {
         return Ok(python);
     }
     shown(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
-    shown(
+    run_within(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
             .arg(pinned),
+        INSTALL_LIMIT,
     )?;
     remember(&stamp, pinned)?;
     Ok(python)
@@ -100,7 +102,8 @@ pub(crate) fn node() -> Result<PathBuf, Failure> {
     if !answers(Command::new(program.join("node")).arg("--version")) {
         let mut npm = Command::new("npm");
         npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts"]);
-        shown(npm.arg("--prefix").arg(&folder).arg(format!("{package}@{NODE_VERSION}")))?;
+        npm.arg("--prefix").arg(&folder).arg(format!("{package}@{NODE_VERSION}"));
+        run_within(&mut npm, INSTALL_LIMIT)?;
     }
     Ok(program)
 }
@@ -131,6 +134,9 @@ fn remember(stamp: &Path, pinned: &Path) -> Result<(), Failure> {
 fn major(version: &str) -> Option<u32> {
     version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
+
+/// The agents are the largest download, about 400 MB.
+const INSTALL_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// A copy of the lock file that was installed.
 const NPM_STAMP: &str = "node_modules/.xtask-installed";

@@ -7,38 +7,31 @@ import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { APICallError, Output, embedMany, generateText, stepCountIs, streamText, tool } from 'ai';
-import { CLIENT_KEY, Relay, UPSTREAM, collected } from '../emulated.mjs';
+import { CLIENT_KEY, Relay, bounded, collected } from '../emulated.mjs';
 import {
-  ARGS,
-  DESCRIPTIONS,
   EMBEDDING,
   FLASH,
   OUTPUT_TOKENS,
   PIXEL,
   PROMPT_TOKENS,
   QUESTION,
-  RESULTS,
   Recipe,
-  SHAPES,
   SIGNING,
   SLOWLY,
-  TIME,
-  USAGE,
-  WEATHER,
-  answers,
+  TOOLS,
   arrived,
   breaksOff,
   callsTwoTools,
   checkJson,
   checkPicture,
   checkToolLoop,
-  event,
+  embeds,
   fails,
   perDay,
+  saysHello,
 } from './scripted.mjs';
 
 const relay = await Relay.start({ copied: false });
-const bounded = { timeout: 60_000 };
 const place = { apiKey: CLIENT_KEY, baseURL: `${relay.url}/v1` };
 const openai = createOpenAI(place);
 const compatible = createOpenAICompatible({
@@ -90,8 +83,7 @@ for (const [title, { model, providerOptions, carried }] of Object.entries(provid
   });
 
   test(`usage is counted, whole and streamed, by ${title}`, bounded, async () => {
-    const last = event([{ text: 'lo' }], { finish: 'STOP', usage: USAGE });
-    await answers([event([{ text: 'Hel' }]), last]);
+    await saysHello();
     const whole = await generateText(asked(FLASH, { prompt: 'Say hello' }));
     const streamed = streamText(asked(FLASH, { prompt: 'Say hello' }));
     assert.equal(await streamed.text, 'Hello');
@@ -104,16 +96,9 @@ for (const [title, { model, providerOptions, carried }] of Object.entries(provid
     const how = streamed ? 'streamed' : 'whole';
     test(`two tools are called in one step, ${how}, by ${title}`, bounded, async () => {
       const tools = Object.fromEntries(
-        [WEATHER, TIME].map((name) => [
+        TOOLS.map(({ name, description, shape, run }) => [
           name,
-          tool({
-            description: DESCRIPTIONS[name],
-            inputSchema: SHAPES[name],
-            execute: async (args) => {
-              assert.deepEqual(args, ARGS[name]);
-              return RESULTS[name];
-            },
-          }),
+          tool({ description, inputSchema: shape, execute: run }),
         ]),
       );
       await callsTwoTools('Hm.');
@@ -172,7 +157,6 @@ for (const [title, { model, providerOptions, carried }] of Object.entries(provid
   });
 }
 
-const embeds = { ...bounded, skip: UPSTREAM !== 'gemini-api' && 'concerns gemini-api' };
 test('texts are embedded by both providers', embeds, async () => {
   const models = [openai.embedding(EMBEDDING), compatible.embeddingModel(EMBEDDING)];
   for (const model of models) {

@@ -5,48 +5,43 @@ import { test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
 import { betaZodTool } from '@anthropic-ai/sdk/helpers/beta/zod';
 import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod';
-import { CLIENT_KEY, Relay, UPSTREAM, collected } from '../emulated.mjs';
+import { CLIENT_KEY, Relay, UPSTREAM, bounded, collected } from '../emulated.mjs';
 import {
   ARGS,
   CACHED_TOKENS,
-  DESCRIPTIONS,
   FLASH,
   OUTPUT_TOKENS,
-  PARAMETERS,
   PIXEL,
   PROMPT_TOKENS,
   QUESTION,
   RESULTS,
   Recipe,
-  SHAPES,
   SIGNING,
   SLOWLY,
   TIME,
-  USAGE,
+  TOOLS,
   WEATHER,
-  answers,
   arrived,
   breaksOff,
   callsTwoTools,
   checkJson,
   checkPicture,
   checkToolLoop,
-  event,
   fails,
   perDay,
   perMinute,
+  saysHello,
 } from './scripted.mjs';
 
 const LETTER = { 'code-assist': 'c', 'gemini-api': 'g' }[UPSTREAM];
 
 const relay = await Relay.start({ copied: false });
 const ai = new Anthropic({ apiKey: CLIENT_KEY, baseURL: relay.url });
-const bounded = { timeout: 60_000 };
 
-const tools = [WEATHER, TIME].map((name) => ({
+const tools = TOOLS.map(({ name, description, parameters }) => ({
   name,
-  description: DESCRIPTIONS[name],
-  input_schema: PARAMETERS[name],
+  description,
+  input_schema: parameters,
 }));
 
 async function ask(streamed, model, history, more = {}, options = {}) {
@@ -71,8 +66,7 @@ for (const streamed of [false, true]) {
   });
 
   test(`usage is counted, ${how}`, bounded, async () => {
-    const last = event([{ text: 'lo' }], { finish: 'STOP', usage: USAGE });
-    await answers([event([{ text: 'Hel' }]), last]);
+    await saysHello();
     const message = await ask(streamed, FLASH, 'Say hello');
     assert.equal(textOf(message), 'Hello');
     const { input_tokens: fresh, cache_read_input_tokens: cached, output_tokens: out } = message.usage;
@@ -106,16 +100,8 @@ for (const streamed of [false, true]) {
   }
 
   test(`the SDK's own loop runs the tools without threads, ${how}`, bounded, async () => {
-    const own = [WEATHER, TIME].map((name) =>
-      betaZodTool({
-        name,
-        description: DESCRIPTIONS[name],
-        inputSchema: SHAPES[name],
-        run: (input) => {
-          assert.deepEqual(input, ARGS[name]);
-          return RESULTS[name];
-        },
-      }),
+    const own = TOOLS.map(({ name, description, shape, run }) =>
+      betaZodTool({ name, description, inputSchema: shape, run }),
     );
     await callsTwoTools();
     const messages = [{ role: 'user', content: QUESTION }];

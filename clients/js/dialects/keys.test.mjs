@@ -6,11 +6,10 @@ import Anthropic from '@anthropic-ai/sdk';
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { generateText } from 'ai';
 import OpenAI from 'openai';
-import { CLIENT_KEY, Relay } from '../emulated.mjs';
+import { CLIENT_KEY, Relay, bounded } from '../emulated.mjs';
 import { FLASH, arrived } from './scripted.mjs';
 
 const relay = await Relay.start({ copied: false });
-const bounded = { timeout: 60_000 };
 const messages = [{ role: 'user', content: 'Say pomegranate' }];
 const baseURL = `${relay.url}/v1`;
 

@@ -4,15 +4,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
 import { zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
-import { CLIENT_KEY, Relay, UPSTREAM, collected } from '../emulated.mjs';
+import { CLIENT_KEY, Relay, bounded, collected } from '../emulated.mjs';
 import {
   ARGS,
   CACHED_TOKENS,
-  DESCRIPTIONS,
   EMBEDDING,
   FLASH,
   OUTPUT_TOKENS,
-  PARAMETERS,
   PIXEL,
   PROMPT_TOKENS,
   QUESTION,
@@ -22,24 +20,23 @@ import {
   SLOWLY,
   THOUGHT_TOKENS,
   TIME,
-  USAGE,
+  TOOLS,
   WEATHER,
-  answers,
   arrived,
   breaksOff,
   callsTwoTools,
   checkJson,
   checkPicture,
   checkToolLoop,
-  event,
+  embeds,
   fails,
   perDay,
   perMinute,
+  saysHello,
 } from './scripted.mjs';
 
 const relay = await Relay.start({ copied: false });
 const ai = new OpenAI({ apiKey: CLIENT_KEY, baseURL: `${relay.url}/v1` });
-const bounded = { timeout: 60_000 };
 
 /** Chat Completions, whole and streamed by the SDK's helper, in the words of both APIs. */
 const chat = {
@@ -155,8 +152,7 @@ for (const [title, api] of Object.entries({ 'Chat Completions': chat, Responses:
     });
 
     test(`usage is counted, ${how}`, bounded, async () => {
-      const last = event([{ text: 'lo' }], { finish: 'STOP', usage: USAGE });
-      await answers([event([{ text: 'Hel' }]), last]);
+      await saysHello();
       const answer = await api.ask(streamed, FLASH, 'Say hello');
       assert.equal(api.text(answer), 'Hello');
       const total = PROMPT_TOKENS + OUTPUT_TOKENS;
@@ -165,10 +161,10 @@ for (const [title, api] of Object.entries({ 'Chat Completions': chat, Responses:
     });
 
     test(`two calls in one step are answered in any order, ${how}`, bounded, async () => {
-      const tools = [WEATHER, TIME].map((name) => ({
+      const tools = TOOLS.map(({ name, description, parameters }) => ({
         name,
-        description: DESCRIPTIONS[name],
-        parameters: PARAMETERS[name],
+        description,
+        parameters,
       }));
       await callsTwoTools();
       const history = [{ role: 'user', content: QUESTION }];
@@ -255,18 +251,9 @@ for (const [title, api] of Object.entries({ 'Chat Completions': chat, Responses:
 for (const streamed of [false, true]) {
   const how = streamed ? 'streamed' : 'whole';
   test(`the SDK's own loop runs the tools, ${how}`, bounded, async () => {
-    const tools = [WEATHER, TIME].map((name) => ({
+    const tools = TOOLS.map(({ name, description, parameters, run }) => ({
       type: 'function',
-      function: {
-        name,
-        description: DESCRIPTIONS[name],
-        parameters: PARAMETERS[name],
-        parse: JSON.parse,
-        function: (args) => {
-          assert.deepEqual(args, ARGS[name]);
-          return RESULTS[name];
-        },
-      },
+      function: { name, description, parameters, parse: JSON.parse, function: run },
     }));
     await callsTwoTools();
     const messages = [{ role: 'user', content: QUESTION }];
@@ -301,7 +288,6 @@ test('the tokens of a response are counted', bounded, async () => {
   assert.ok(0 < few && few < many, `${few} ${many}`);
 });
 
-const embeds = { ...bounded, skip: UPSTREAM !== 'gemini-api' && 'concerns gemini-api' };
 test('texts are embedded as numbers and in base64', embeds, async () => {
   const asked = { model: EMBEDDING, input: ['pomegranate', 'plum'], dimensions: 128 };
   // The SDK asks for base64 by itself, and decodes it.

@@ -3,7 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { UPSTREAM, arrived as requests, control } from '../emulated.mjs';
+import { UPSTREAM, arrived as requests, bounded, control } from '../emulated.mjs';
+
+/** For tests of embeddings, which Code Assist has not. */
+export const embeds = { ...bounded, skip: UPSTREAM !== 'gemini-api' && 'concerns gemini-api' };
 
 export const FLASH = 'gemini-2.5-flash';
 // Its tool calls are refused upstream when the thought signature of the call does not come back.
@@ -29,7 +32,7 @@ export const PROMPT_TOKENS = 10;
 export const CACHED_TOKENS = 4;
 export const OUTPUT_TOKENS = 7;
 export const THOUGHT_TOKENS = 5;
-export const USAGE = {
+const USAGE = {
   promptTokenCount: PROMPT_TOKENS,
   cachedContentTokenCount: CACHED_TOKENS,
   candidatesTokenCount: OUTPUT_TOKENS - THOUGHT_TOKENS,
@@ -43,17 +46,26 @@ const WEATHER_ARGS = { city: 'São Paulo', days: 2 };
 const TIME_ARGS = { city: 'Oslo' };
 export const ARGS = { [WEATHER]: WEATHER_ARGS, [TIME]: TIME_ARGS };
 export const RESULTS = { [WEATHER]: 'vermilion', [TIME]: 'noon' };
-export const DESCRIPTIONS = {
+const DESCRIPTIONS = {
   [WEATHER]: 'Tells the weather of a city.',
   [TIME]: 'Tells the time in a city.',
 };
-export const SHAPES = {
+const SHAPES = {
   [WEATHER]: z.object({ city: z.string(), days: z.number().int().positive() }),
   [TIME]: z.object({ city: z.string() }),
 };
-export const PARAMETERS = Object.fromEntries(
-  Object.entries(SHAPES).map(([name, shape]) => [name, z.toJSONSchema(shape)]),
-);
+
+/** The tools: `shape` is for SDKs that take zod, and `parameters` is the same as JSON Schema. */
+export const TOOLS = [WEATHER, TIME].map((name) => ({
+  name,
+  description: DESCRIPTIONS[name],
+  shape: SHAPES[name],
+  parameters: z.toJSONSchema(SHAPES[name]),
+  run(args) {
+    assert.deepEqual(args, ARGS[name]);
+    return RESULTS[name];
+  },
+}));
 
 export const Recipe = z.object({
   name: z.string(),
@@ -63,7 +75,7 @@ export const Recipe = z.object({
 });
 
 /** A `GenerateContentResponse` with one candidate. */
-export function event(parts, { finish, usage } = {}) {
+function event(parts, { finish, usage } = {}) {
   return {
     candidates: [{ content: { role: 'model', parts }, ...(finish && { finishReason: finish }) }],
     modelVersion: SIGNING,
@@ -76,13 +88,19 @@ export function event(parts, { finish, usage } = {}) {
  * Has the emulator give these events as its next answer: as they are if it is asked for a stream, else
  * as one.
  */
-export async function answers(events, rule = {}) {
+async function answers(events) {
   const stream = events.map((one) => JSON.stringify(enveloped(one)));
   const whole = JSON.stringify(enveloped(merged(events)));
   await control('script', [
-    { ...rule, match: { rpc: 'streamGenerateContent' }, events: stream },
-    { ...rule, match: { rpc: 'generateContent' }, body: whole },
+    { match: { rpc: 'streamGenerateContent' }, events: stream },
+    { match: { rpc: 'generateContent' }, body: whole },
   ]);
+}
+
+/** Has the model say `Hello`, in two events, and state its usage. */
+export async function saysHello() {
+  const last = event([{ text: 'lo' }], { finish: 'STOP', usage: USAGE });
+  await answers([event([{ text: 'Hel' }]), last]);
 }
 
 /**

@@ -25,7 +25,7 @@ attacks! {
             "200 without delay";
     }
     native {
-        values_and_memory: "10 such bodies at once", "less than 96 MiB are resident afterwards, and honest requests are served",
+        values_and_memory: "12 such bodies at once", "less than 96 MiB are resident afterwards, and honest requests are served",
             because "the memory of an isolate cannot be measured";
     }
     proved {
@@ -87,6 +87,8 @@ fn endless() -> Vec<(&'static str, String)> {
         push(&objects, "");
         push(&format!(r#"[{{"role":"user","content":{objects}}}]"#), "");
         push(hello, &format!(r#","tools":{objects}"#));
+        let stops = if path == "/v1/messages" { "stop_sequences" } else { "stop" };
+        push(hello, &format!(r#","{stops}":{objects}"#));
     }
     bodies
 }
