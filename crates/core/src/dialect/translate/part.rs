@@ -128,6 +128,16 @@ impl<'a> AnswerEvent<'a> {
         }
     }
 
+    /// The candidates with their positions in the answer. Protobuf's JSON leaves out a 0, and Vertex AI leaves
+    /// out every index.
+    pub fn indexed_candidates(&self) -> impl Iterator<Item = (u32, &Candidate<'a>)> {
+        let candidates = self.candidates.as_deref().unwrap_or_default();
+        let has_indexes = candidates.iter().any(|candidate| candidate.index.is_some());
+        (0..).zip(candidates).map(move |(place, candidate)| {
+            (candidate.index.unwrap_or(if has_indexes { 0 } else { place }), candidate)
+        })
+    }
+
     /// The candidate that becomes the answer of a dialect that has one only.
     pub fn first_candidate(&self) -> Option<&Candidate<'a>> {
         let mut candidates = self.candidates.iter().flatten();

@@ -186,11 +186,7 @@ impl Deltas {
                 return Err(error);
             }
         }
-        let names_indexes = candidates.iter().any(|candidate| candidate.index.is_some());
-        for (position, candidate) in candidates.iter().enumerate() {
-            // Protobuf's JSON leaves out a 0, and Vertex AI leaves out every index.
-            let position = u32::try_from(position).unwrap_or_default();
-            let index = candidate.index.unwrap_or(if names_indexes { 0 } else { position });
+        for (index, candidate) in event.indexed_candidates() {
             self.candidate(index, candidate, sink);
         }
         if let Some(finish) = event.prompt_feedback.as_ref().and_then(Finish::of_prompt) {
