@@ -12,6 +12,7 @@ use crate::dialect::openai::chat::write::ChatWriter;
 use crate::dialect::openai::completions::write::CompletionsWriter;
 use crate::dialect::openai::responses::write::ResponsesWriter;
 use crate::dialect::translate::answer::Birth;
+use crate::dialect::translate::finish::finish_all;
 use crate::dialect::translate::part::AnswerEvent;
 use crate::error::Error;
 use crate::sse;
@@ -45,7 +46,7 @@ impl AnswerForm {
     /// Translates a whole answer.
     pub(crate) fn whole(&self, text: &[u8]) -> Result<(Bytes, LeftOut), Error> {
         let mut event = read(text)?;
-        event.finish_all();
+        finish_all(&mut event);
         let mut counter = LeftOutCounter::new(self.plan.gives_one_call());
         counter.event(&event);
         Ok((Writer::new(self).whole(&event)?, counter.left_out))
@@ -194,3 +195,42 @@ fn read(text: &[u8]) -> Result<AnswerEvent<'_>, Error> {
 
 /// Bytes to reserve, enough for a few events of usual length.
 const BUFFER: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::GenerateCall;
+    use super::*;
+    use crate::dialect::translate::target::{SignatureRecall, Target};
+    use crate::google::ProviderKind;
+
+    #[test]
+    fn a_whole_answer_is_complete_whatever_its_reason_leaves_open() {
+        let target = Target::new("gemini-2.5-pro", ProviderKind::GeminiApi);
+        let messages = r#""messages":[{"role":"user","content":"x"}]"#;
+        for (call, body, end, expected) in [
+            (GenerateCall::ChatCompletions, messages, "/choices/0/finish_reason", "stop"),
+            (GenerateCall::Completions, r#""prompt":"x""#, "/choices/0/finish_reason", "stop"),
+            (GenerateCall::Messages, messages, "/stop_reason", "end_turn"),
+            (GenerateCall::Responses, r#""input":"x""#, "/status", "completed"),
+        ] {
+            let body = Bytes::from(format!(r#"{{"model":"m","max_tokens":9,{body}}}"#));
+            let (_, plan) = call.translate(&body, &target).unwrap();
+            let birth = Birth { seed: [1; 32], now: 1, signatures: SignatureRecall::default() };
+            let form = AnswerForm { plan, birth, request_id: String::new() };
+            for reason in
+                ["", r#","finishReason":"""#, r#","finishReason":"FINISH_REASON_UNSPECIFIED""#]
+            {
+                for parts in [r#"{"text":"y"}"#, ""] {
+                    let answer = format!(
+                        r#"{{"candidates":[{{"content":{{"parts":[{parts}]}}{reason}}}]}}"#
+                    );
+                    let (whole, _) = form.whole(answer.as_bytes()).unwrap();
+                    let whole: Value = serde_json::from_slice(&whole).unwrap();
+                    assert_eq!(whole.pointer(end), Some(&expected.into()), "{call:?}: {answer}");
+                }
+            }
+        }
+    }
+}

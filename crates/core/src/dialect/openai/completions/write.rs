@@ -43,7 +43,7 @@ impl CompletionsWriter {
     pub fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let include_usage = self.include_usage;
         let mut frames = TextFrames { head: &self.head, include_usage, out: &mut *out };
-        self.deltas.end(false, &mut frames)?;
+        self.deltas.end(&mut frames)?;
         if include_usage {
             out.put_slice(&self.head);
             out.put_slice(br#"],"usage":"#);
@@ -73,7 +73,7 @@ impl CompletionsWriter {
     pub fn whole(&mut self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
         let mut texts = Texts::default();
         self.deltas.event(event, &mut texts)?;
-        self.deltas.end(true, &mut texts)?;
+        self.deltas.end(&mut texts)?;
         let mut out = BytesMut::with_capacity(512);
         push_head(&self.id, KIND, event, self.now, self.deltas.model(), &mut out);
         texts.choices.sort_by_key(|(index, ..)| *index);

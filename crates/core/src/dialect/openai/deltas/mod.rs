@@ -195,11 +195,9 @@ impl Deltas {
         Ok(())
     }
 
-    /// Ends the answer. A stream without the reason of an end is cut off; a whole answer is complete, since
-    /// its JSON is, so that there a missing reason is a missing field.
-    pub(super) fn end(&mut self, is_whole: bool, sink: &mut impl DeltaSink) -> Result<(), Error> {
-        let may_lack_reason = is_whole && self.has_produced;
-        let is_ended = |choice: &Choice| choice.finish.is_some() || may_lack_reason;
+    /// Ends the answer. One without a reason for its end is cut off.
+    pub(super) fn end(&mut self, sink: &mut impl DeltaSink) -> Result<(), Error> {
+        let is_ended = |choice: &Choice| choice.finish.is_some();
         if self.choices.is_empty() || !self.choices.iter().all(is_ended) {
             return Err(Error::UpstreamIncomplete);
         }

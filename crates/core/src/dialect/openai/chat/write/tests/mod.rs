@@ -257,8 +257,8 @@ fn a_stream_that_is_cut_off_is_an_error_without_a_finish() {
     ChatWriter::new(plan(), birth()).error(&Error::UpstreamIncomplete, &mut out);
     let text = std::str::from_utf8(&out).unwrap();
     assert!(text.contains(r#""code":"upstream_incomplete""#), "{text}");
-    // The JSON of a whole answer is complete, so that its text is too.
-    assert!(choices(plan(), &answer(r#"{"text":"x"}"#, "")).contains(r#""finish_reason":"stop""#));
+    // Before a writer gets a whole answer, each candidate of it has a reason.
+    assert_eq!(whole(plan(), &answer(r#"{"text":"x"}"#, "")), Err(Error::UpstreamIncomplete));
     assert_eq!(whole(plan(), &answer("", "")), Err(Error::UpstreamIncomplete));
     assert_eq!(whole(plan(), "{}"), Err(Error::UpstreamIncomplete));
 }
