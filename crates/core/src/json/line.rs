@@ -1,20 +1,11 @@
-//! The writing of answers: on one line, also for readers to which U+2028, U+2029 or U+0085 end a
-//! line.
+//! JSON on one line, also for readers to which U+2028, U+2029 or U+0085 end a line.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-/// `{"error":…}` with this error, on one line.
-pub(super) fn error(error: &[u8]) -> Bytes {
-    let mut out = BytesMut::from(&br#"{"error":"#[..]);
-    compact(error, &mut false, &mut out);
-    out.put_u8(b'}');
-    out.freeze()
-}
+use bytes::{BufMut, BytesMut};
 
 /// Copies JSON without the white space between tokens, and with separators escaped. `in_string`
 /// tells whether `json` begins inside a string: a text may come in parts, but no part may end
 /// within an escape.
-pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
+pub(crate) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
     let mut rest = json;
     while !rest.is_empty() {
         if *in_string {
@@ -44,7 +35,7 @@ pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
 
 /// Copies JSON with raw U+2028, U+2029 and U+0085 written as escapes: each of them ends a line for
 /// some official SDK (`docs/reference/protocol.md` 4.5). JSON allows them only inside strings.
-pub(super) fn escape_separators(json: &[u8], out: &mut BytesMut) {
+pub(crate) fn escape_separators(json: &[u8], out: &mut BytesMut) {
     let mut rest = json;
     while let Some((at, len, escape)) = separator(rest) {
         out.extend_from_slice(&rest[..at]);
@@ -55,7 +46,7 @@ pub(super) fn escape_separators(json: &[u8], out: &mut BytesMut) {
 }
 
 /// Whether [`escape_separators`] would change anything.
-pub(super) fn has_separators(json: &[u8]) -> bool {
+pub(crate) fn has_separators(json: &[u8]) -> bool {
     separator(json).is_some()
 }
 
