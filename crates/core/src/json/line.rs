@@ -33,8 +33,9 @@ pub(crate) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
     }
 }
 
-/// Copies JSON with raw U+2028, U+2029 and U+0085 written as escapes: each of them ends a line for
-/// some official SDK (`docs/reference/protocol.md` 4.5). JSON allows them only inside strings.
+/// Copies JSON, or the inside of a JSON string, with raw U+2028, U+2029 and U+0085 written as escapes: each
+/// of them ends a line for some official SDK (`docs/reference/protocol.md` 4.5). JSON allows them only
+/// inside strings.
 pub(crate) fn escape_separators(json: &[u8], out: &mut BytesMut) {
     let mut rest = json;
     while let Some((at, len, escape)) = separator(rest) {
@@ -52,10 +53,18 @@ pub(crate) fn has_separators(json: &[u8]) -> bool {
 
 /// The first separator: its place, its length, its escape.
 fn separator(json: &[u8]) -> Option<(usize, usize, &'static str)> {
-    memchr::memchr2_iter(0xe2, 0xc2, json).find_map(|at| match json[at..] {
-        [0xe2, 0x80, 0xa8, ..] => Some((at, 3, r"\u2028")),
-        [0xe2, 0x80, 0xa9, ..] => Some((at, 3, r"\u2029")),
-        [0xc2, 0x85, ..] => Some((at, 2, r"\u0085")),
-        _ => None,
+    memchr::memchr2_iter(0xe2, 0xc2, json).find_map(|at| {
+        let (len, escape) = separator_at(&json[at..])?;
+        Some((at, len, escape))
     })
+}
+
+/// The length and the escape of the separator that `text` begins with.
+pub(crate) fn separator_at(text: &[u8]) -> Option<(usize, &'static str)> {
+    match text {
+        [0xe2, 0x80, 0xa8, ..] => Some((3, r"\u2028")),
+        [0xe2, 0x80, 0xa9, ..] => Some((3, r"\u2029")),
+        [0xc2, 0x85, ..] => Some((2, r"\u0085")),
+        _ => None,
+    }
 }
