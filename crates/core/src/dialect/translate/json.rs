@@ -49,6 +49,13 @@ pub fn push_text(text: JsonText<'_>, out: &mut BytesMut) {
     out.put_u8(b'"');
 }
 
+/// Appends the comma before the next element of a list, if the list has one already.
+pub fn push_comma(list: &mut BytesMut) {
+    if !list.is_empty() {
+        list.put_u8(b',');
+    }
+}
+
 /// Appends a number in decimal digits.
 pub fn push_number(mut number: u64, out: &mut BytesMut) {
     let mut digits = [0; 20];
