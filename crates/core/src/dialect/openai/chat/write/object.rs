@@ -117,7 +117,6 @@ impl DeltaSink for Object {
             Delta::Text { pieces, logprobs } => {
                 pieces.iter().for_each(|piece| push_written(piece, &mut message.content));
                 if let Some(logprobs) = logprobs {
-                    push_comma(&mut message.logprobs);
                     push_tokens(logprobs, &mut message.logprobs);
                 }
             }
@@ -135,7 +134,6 @@ impl DeltaSink for Object {
             }
             Delta::Refusal(refusal) => message.refusal = Some(refusal.to_owned()),
             Delta::Logprobs(logprobs) => {
-                push_comma(&mut message.logprobs);
                 push_tokens(logprobs, &mut message.logprobs);
             }
             Delta::Annotations(citations) => {
