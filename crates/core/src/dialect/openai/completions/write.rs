@@ -4,7 +4,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::dialect::openai::chat::ChatPlan;
 use crate::dialect::openai::deltas::{Delta, DeltaSink, Deltas};
-use crate::dialect::openai::frames::{DONE, HEARTBEAT, head, push_error, push_head};
+use crate::dialect::openai::frames::{
+    DONE, HEARTBEAT, head, push_end, push_error, push_head, push_usage,
+};
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::json::{push_number, push_written};
 use crate::dialect::translate::part::AnswerEvent;
@@ -45,10 +47,7 @@ impl CompletionsWriter {
         let mut frames = TextFrames { head: &self.head, include_usage, out: &mut *out };
         self.deltas.end(&mut frames)?;
         if include_usage {
-            out.put_slice(&self.head);
-            out.put_slice(br#"],"usage":"#);
-            self.deltas.usage().push_chat(out);
-            out.put_slice(b"}\n\n");
+            push_usage(&self.head, &self.deltas.usage(), out);
         }
         out.put_slice(DONE);
         Ok(())
@@ -109,10 +108,7 @@ impl DeltaSink for TextFrames<'_> {
         };
         self.out.put_slice(self.head);
         push_choice(index, &pieces, finish, self.out);
-        self.out.put_slice(match self.include_usage {
-            true => b"],\"usage\":null}\n\n",
-            false => b"]}\n\n",
-        });
+        push_end(self.include_usage, self.out);
     }
 }
 
