@@ -2,10 +2,11 @@
 //!
 //! [`Cursor`] walks through a text and returns the spans of its values. [`Splice`] collects changes
 //! to spans, and joins old and new bytes without copying the old ones. [`lenient`] rewrites what only
-//! Google's own parser takes.
+//! Google's own parser takes. `line` copies a value onto one line.
 
 mod cursor;
 pub mod lenient;
+pub(crate) mod line;
 mod scan;
 mod splice;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::dialect::Dialect;
 use crate::dialect::translate::fault::Fault;
 use crate::dialect::translate::json::{push_number, push_string};
 use crate::dialect::translate::part::AnswerEvent;
+use crate::dialect::translate::usage::Usage;
 use crate::error::Error;
 
 /// The beginning of each frame of a stream.
@@ -42,6 +43,23 @@ pub(super) fn push_head(
     out.put_slice(br#","model":"#);
     push_string(model, out);
     out.put_slice(br#","choices":["#);
+}
+
+/// Appends the end of a frame behind its choices. In a stream that ends with its token counts, `usage` is
+/// `null` in all other frames.
+pub(super) fn push_end(include_usage: bool, out: &mut BytesMut) {
+    out.put_slice(match include_usage {
+        true => b"],\"usage\":null}\n\n",
+        false => b"]}\n\n",
+    });
+}
+
+/// Appends the frame of the token counts.
+pub(super) fn push_usage(head: &[u8], usage: &Usage, out: &mut BytesMut) {
+    out.put_slice(head);
+    out.put_slice(br#"],"usage":"#);
+    usage.push_chat(out);
+    out.put_slice(b"}\n\n");
 }
 
 /// Appends the frame of the error that ends a stream.

@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::translate::json::{push_number, push_text, push_written};
+use crate::dialect::translate::json::{push_comma, push_number, push_text, push_written};
 use crate::dialect::translate::text::JsonText;
 
 /// `logprobsResult`.
@@ -49,25 +49,23 @@ pub(super) fn push_logprobs(logprobs: &RawValue, out: &mut BytesMut) {
     out.put_slice(br#"],"refusal":null}"#);
 }
 
-/// Appends the tokens of `logprobsResult`, with a comma between two.
-pub(super) fn push_tokens(logprobs: &RawValue, out: &mut BytesMut) {
+/// Appends the tokens of `logprobsResult` to a list, with a comma before each but the list's first.
+pub(super) fn push_tokens(logprobs: &RawValue, list: &mut BytesMut) {
     let read: LogprobsResult<'_> = serde_json::from_str(logprobs.get()).unwrap_or_default();
     let tops = read.top_candidates.unwrap_or_default();
     for (place, token) in read.chosen_candidates.iter().flatten().enumerate() {
-        if place > 0 {
-            out.put_u8(b',');
-        }
-        push_token(token, out);
-        out.put_slice(br#","top_logprobs":["#);
+        push_comma(list);
+        push_token(token, list);
+        list.put_slice(br#","top_logprobs":["#);
         let top = tops.get(place).and_then(|top| top.candidates.as_deref()).unwrap_or_default();
         for (place, token) in top.iter().enumerate() {
             if place > 0 {
-                out.put_u8(b',');
+                list.put_u8(b',');
             }
-            push_token(token, out);
-            out.put_u8(b'}');
+            push_token(token, list);
+            list.put_u8(b'}');
         }
-        out.put_slice(b"]}");
+        list.put_slice(b"]}");
     }
 }
 

@@ -34,18 +34,17 @@ impl Effort {
 
 /// The most and the least tokens of a thinking budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BudgetRange {
+struct BudgetRange {
     /// The least of a budget that is not zero.
-    pub least: i64,
-    /// The most.
-    pub most: i64,
+    least: i64,
+    most: i64,
     /// The model can be kept from thinking.
-    pub has_off: bool,
+    has_off: bool,
 }
 
 impl BudgetRange {
     /// The range of a model. `None` for a model that has levels, does not think, or is not known.
-    pub fn of(family: ModelFamily) -> Option<Self> {
+    fn of(family: ModelFamily) -> Option<Self> {
         if family.generation != Some((2, 5)) {
             return None;
         }
@@ -58,7 +57,7 @@ impl BudgetRange {
     }
 
     /// The budget of the range that is nearest to `tokens`. -1, which lets the model decide, stays.
-    pub fn clamp(self, tokens: i64) -> i64 {
+    fn clamp(self, tokens: i64) -> i64 {
         match tokens {
             ..0 => DYNAMIC,
             0 if self.has_off => 0,

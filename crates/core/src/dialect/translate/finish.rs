@@ -1,6 +1,8 @@
 //! Why an answer has ended (`docs/reference/dialects.md` 3.2).
 
-use super::part::{Candidate, PromptFeedback};
+use std::borrow::Cow;
+
+use super::part::{AnswerEvent, Candidate, PromptFeedback};
 use crate::error::Error;
 
 /// Why a candidate has ended.
@@ -61,8 +63,8 @@ impl Finish {
         Some(Self::Filtered { reason: reason.to_owned(), message })
     }
 
-    /// The error of a candidate that has failed with nothing produced. A thought is nothing produced; a
-    /// text, a call, code, and data such as an image are something.
+    /// The error of a candidate that has failed before it produced anything. A text, a call, code and data
+    /// such as an image count; a thought does not.
     pub fn error(&self, has_produced: bool) -> Option<Error> {
         match self {
             Self::Failed { reason, message } if !has_produced => {
@@ -79,6 +81,16 @@ impl Finish {
             Self::Filtered { message: Some(message), .. } => Some(message.clone()),
             Self::Filtered { reason, .. } => Some(format!("The prompt was blocked ({reason}).")),
             _ => None,
+        }
+    }
+}
+
+/// Gives a reason to the candidates of a whole answer that have none. A whole answer is complete, whatever
+/// it says; a stream without a reason may have been cut off.
+pub fn finish_all(answer: &mut AnswerEvent<'_>) {
+    for candidate in answer.candidates.iter_mut().flatten() {
+        if Finish::of(candidate).is_none() {
+            candidate.finish_reason = Some(Cow::Borrowed("STOP"));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use bytes::{BufMut, BytesMut};
 
 use super::text::JsonText;
+use crate::json::line;
 
 /// Appends a new string with its quotes.
 pub fn push_string(text: &str, out: &mut BytesMut) {
@@ -28,7 +29,7 @@ pub fn push_escaped(text: &str, out: &mut BytesMut) {
             b'\r' => (1, r"\r".into()),
             b'\t' => (1, r"\t".into()),
             0..0x20 => (1, format!("\\u{byte:04x}").into()),
-            0xe2 | 0xc2 => match separator(&bytes[at..]) {
+            0xe2 | 0xc2 => match line::separator_at(&bytes[at..]) {
                 Some(found) => (found.0, found.1.into()),
                 None => continue,
             },
@@ -46,6 +47,13 @@ pub fn push_text(text: JsonText<'_>, out: &mut BytesMut) {
     out.put_u8(b'"');
     push_written(text.escaped(), out);
     out.put_u8(b'"');
+}
+
+/// Appends the comma before the next element of a list, if the list has one already.
+pub fn push_comma(list: &mut BytesMut) {
+    if !list.is_empty() {
+        list.put_u8(b',');
+    }
 }
 
 /// Appends a number in decimal digits.
@@ -66,16 +74,7 @@ pub fn push_number(mut number: u64, out: &mut BytesMut) {
 
 /// Appends JSON, or the inside of a JSON string, as it is written, but for the separators.
 pub fn push_written(json: &str, out: &mut BytesMut) {
-    let bytes = json.as_bytes();
-    let mut kept = 0;
-    for at in memchr::memchr2_iter(0xe2, 0xc2, bytes) {
-        if let Some((length, escape)) = separator(&bytes[at..]) {
-            out.put_slice(&bytes[kept..at]);
-            out.put_slice(escape.as_bytes());
-            kept = at + length;
-        }
-    }
-    out.put_slice(&bytes[kept..]);
+    line::escape_separators(json.as_bytes(), out);
 }
 
 /// Appends a JSON value as the inside of a JSON string, without the white space between its tokens. The
@@ -97,7 +96,7 @@ fn push_tokens(tokens: &str, out: &mut BytesMut) {
     }
 }
 
-/// Appends the rest of a string within a value as far as its quote. The text behind the quote.
+/// Appends the rest of a string within a value, up to its quote. Returns the text behind the quote.
 fn push_string_in_string<'t>(text: &'t str, out: &mut BytesMut) -> &'t str {
     let mut rest = text;
     while let Some(at) = memchr::memchr2(b'"', b'\\', rest.as_bytes()) {
@@ -125,16 +124,6 @@ fn push_string_in_string<'t>(text: &'t str, out: &mut BytesMut) -> &'t str {
     }
     push_written(rest, out);
     ""
-}
-
-/// The length and the escape of the separator that `bytes` begin with.
-fn separator(bytes: &[u8]) -> Option<(usize, &'static str)> {
-    match bytes {
-        [0xe2, 0x80, 0xa8, ..] => Some((3, r"\u2028")),
-        [0xe2, 0x80, 0xa9, ..] => Some((3, r"\u2029")),
-        [0xc2, 0x85, ..] => Some((2, r"\u0085")),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

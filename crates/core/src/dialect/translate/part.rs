@@ -120,12 +120,14 @@ impl<'a> AnswerEvent<'a> {
         serde_json::from_slice(text)
     }
 
-    /// Gives a reason to the candidates of a whole answer that have none. A whole answer is complete, whatever
-    /// it says; a stream without a reason may have been cut off.
-    pub fn finish_all(&mut self) {
-        for candidate in self.candidates.iter_mut().flatten() {
-            candidate.finish_reason.get_or_insert(Cow::Borrowed("STOP"));
-        }
+    /// The candidates with their positions in the answer. Protobuf's JSON leaves out a 0, and Vertex AI leaves
+    /// out every index.
+    pub fn indexed_candidates(&self) -> impl Iterator<Item = (u32, &Candidate<'a>)> {
+        let candidates = self.candidates.as_deref().unwrap_or_default();
+        let has_indexes = candidates.iter().any(|candidate| candidate.index.is_some());
+        (0..).zip(candidates).map(move |(place, candidate)| {
+            (candidate.index.unwrap_or(if has_indexes { 0 } else { place }), candidate)
+        })
     }
 
     /// The candidate that becomes the answer of a dialect that has one only.

@@ -40,26 +40,24 @@ impl<'a> JsonText<'a> {
 
     /// The content. Each lone surrogate becomes U+FFFD.
     pub fn decoded(self) -> Cow<'a, str> {
-        let escaped = self.escaped();
-        if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
-            return Cow::Borrowed(escaped);
-        }
-        match serde_json::from_str(self.quoted()) {
-            Ok(text) => Cow::Owned(text),
-            Err(_) => Cow::Owned(with_surrogates(escaped, |_| "\u{fffd}")),
-        }
+        self.decoded_with(|_| "\u{fffd}")
     }
 
     /// The JSON that the string holds, as the arguments of calls come. A lone surrogate keeps its escape,
     /// which means the same one level down.
     pub fn embedded(self) -> Cow<'a, str> {
+        self.decoded_with(|escape| escape)
+    }
+
+    /// The content. `lone` gives what the escape of a lone surrogate becomes.
+    fn decoded_with(self, lone: fn(&'a str) -> &'a str) -> Cow<'a, str> {
         let escaped = self.escaped();
         if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
             return Cow::Borrowed(escaped);
         }
         match serde_json::from_str(self.quoted()) {
             Ok(text) => Cow::Owned(text),
-            Err(_) => Cow::Owned(with_surrogates(escaped, |escape| escape)),
+            Err(_) => Cow::Owned(with_surrogates(escaped, lone)),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The token counts of an answer (`docs/reference/dialects.md` 6.6).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::{BufMut, BytesMut};
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::{Word, read_fields};
@@ -50,8 +52,8 @@ impl Usage {
             cached: number(read.cached),
             output: number(read.output),
             thoughts: number(read.thoughts),
-            prompt_kinds: TokenKinds::of(read.prompt_kinds),
-            output_kinds: TokenKinds::of(read.output_kinds),
+            prompt_kinds: read.prompt_kinds.unwrap_or_default(),
+            output_kinds: read.output_kinds.unwrap_or_default(),
         };
         (usage != Self::default()).then_some(usage)
     }
@@ -132,8 +134,8 @@ struct Counts<'a> {
     cached: Option<&'a RawValue>,
     output: Option<&'a RawValue>,
     thoughts: Option<&'a RawValue>,
-    prompt_kinds: Option<Vec<Kind<'a>>>,
-    output_kinds: Option<Vec<Kind<'a>>>,
+    prompt_kinds: Option<TokenKinds>,
+    output_kinds: Option<TokenKinds>,
 }
 
 read_fields!(Counts {
@@ -142,8 +144,8 @@ read_fields!(Counts {
     "cachedContentTokenCount" | "cached_content_token_count" => cached: &'de RawValue,
     "candidatesTokenCount" | "candidates_token_count" => output: &'de RawValue,
     "thoughtsTokenCount" | "thoughts_token_count" => thoughts: &'de RawValue,
-    "promptTokensDetails" | "prompt_tokens_details" => prompt_kinds: Vec<Kind<'de>>,
-    "candidatesTokensDetails" | "candidates_tokens_details" => output_kinds: Vec<Kind<'de>>,
+    "promptTokensDetails" | "prompt_tokens_details" => prompt_kinds: TokenKinds,
+    "candidatesTokensDetails" | "candidates_tokens_details" => output_kinds: TokenKinds,
 });
 
 /// The count of one kind of data.
@@ -158,19 +160,32 @@ read_fields!(Kind {
     "tokenCount" | "token_count" => count: &'de RawValue,
 });
 
-impl TokenKinds {
-    fn of(kinds: Option<Vec<Kind<'_>>>) -> Self {
-        let mut counts = Self::default();
-        for kind in kinds.into_iter().flatten() {
-            let count = match kind.modality.as_deref() {
-                Some("TEXT") => &mut counts.text,
-                Some("IMAGE") => &mut counts.image,
-                Some("AUDIO") => &mut counts.audio,
-                _ => continue,
-            };
-            *count = count.saturating_add(number(kind.count));
+impl<'de> Deserialize<'de> for TokenKinds {
+    /// Adds up a list of counts, without a list of its own: nearly every event of a stream has one.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Kinds;
+        impl<'de> Visitor<'de> for Kinds {
+            type Value = TokenKinds;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of token counts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut kinds: A) -> Result<Self::Value, A::Error> {
+                let mut counts = TokenKinds::default();
+                while let Some(kind) = kinds.next_element::<Kind<'de>>()? {
+                    let count = match kind.modality.as_deref() {
+                        Some("TEXT") => &mut counts.text,
+                        Some("IMAGE") => &mut counts.image,
+                        Some("AUDIO") => &mut counts.audio,
+                        _ => continue,
+                    };
+                    *count = count.saturating_add(number(kind.count));
+                }
+                Ok(counts)
+            }
         }
-        counts
+        deserializer.deserialize_seq(Kinds)
     }
 }
 

@@ -28,10 +28,7 @@ pub fn read(body: &Bytes, target: &Target) -> Result<(Written, ChatPlan), Error>
         ("best_of", best_of.is_some_and(|count| count > 1)),
     ] {
         if is_asked {
-            return Err(unsupported(
-                path,
-                "The model has no such completion. Leave the field out.",
-            ));
+            return Err(not_taken(path, "The model has no such completion. Leave the field out."));
         }
     }
     let mut draft = DraftRequest {
@@ -88,7 +85,8 @@ read_fields!(CompletionRequest {
     "stream" | "user" => silent: IgnoredAny,
 } rest unknown);
 
-fn unsupported(path: &str, message: &str) -> Error {
+/// The refusal of a field, with another code than that of a value.
+fn not_taken(path: &str, message: &str) -> Error {
     Refusal::error(RefusalCode::UnsupportedParameter, path, message)
 }
 
@@ -105,6 +103,6 @@ fn prompt(prompt: Option<&RawValue>) -> Result<JsonText<'_>, Error> {
         Some(text) if text.is_empty() => Err(invalid("prompt", "The prompt is empty.")),
         Some(text) => Ok(text),
         None if prompt.is_none() => Err(invalid("prompt", "The request has no prompt.")),
-        None => Err(unsupported("prompt", "The prompt must be one text.")),
+        None => Err(not_taken("prompt", "The prompt must be one text.")),
     }
 }

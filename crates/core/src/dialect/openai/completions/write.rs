@@ -4,7 +4,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::dialect::openai::chat::ChatPlan;
 use crate::dialect::openai::deltas::{Delta, DeltaSink, Deltas};
-use crate::dialect::openai::frames::{DONE, HEARTBEAT, head, push_error, push_head};
+use crate::dialect::openai::frames::{
+    DONE, HEARTBEAT, head, push_end, push_error, push_head, push_usage,
+};
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::json::{push_number, push_written};
 use crate::dialect::translate::part::AnswerEvent;
@@ -43,12 +45,9 @@ impl CompletionsWriter {
     pub fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let include_usage = self.include_usage;
         let mut frames = TextFrames { head: &self.head, include_usage, out: &mut *out };
-        self.deltas.end(false, &mut frames)?;
+        self.deltas.end(&mut frames)?;
         if include_usage {
-            out.put_slice(&self.head);
-            out.put_slice(br#"],"usage":"#);
-            self.deltas.usage().push_chat(out);
-            out.put_slice(b"}\n\n");
+            push_usage(&self.head, &self.deltas.usage(), out);
         }
         out.put_slice(DONE);
         Ok(())
@@ -73,7 +72,7 @@ impl CompletionsWriter {
     pub fn whole(&mut self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
         let mut texts = Texts::default();
         self.deltas.event(event, &mut texts)?;
-        self.deltas.end(true, &mut texts)?;
+        self.deltas.end(&mut texts)?;
         let mut out = BytesMut::with_capacity(512);
         push_head(&self.id, KIND, event, self.now, self.deltas.model(), &mut out);
         texts.choices.sort_by_key(|(index, ..)| *index);
@@ -109,10 +108,7 @@ impl DeltaSink for TextFrames<'_> {
         };
         self.out.put_slice(self.head);
         push_choice(index, &pieces, finish, self.out);
-        self.out.put_slice(match self.include_usage {
-            true => b"],\"usage\":null}\n\n",
-            false => b"]}\n\n",
-        });
+        push_end(self.include_usage, self.out);
     }
 }
 

@@ -186,11 +186,7 @@ impl Deltas {
                 return Err(error);
             }
         }
-        let names_indexes = candidates.iter().any(|candidate| candidate.index.is_some());
-        for (position, candidate) in candidates.iter().enumerate() {
-            // Protobuf's JSON leaves out a 0, and Vertex AI leaves out every index.
-            let position = u32::try_from(position).unwrap_or_default();
-            let index = candidate.index.unwrap_or(if names_indexes { 0 } else { position });
+        for (index, candidate) in event.indexed_candidates() {
             self.candidate(index, candidate, sink);
         }
         if let Some(finish) = event.prompt_feedback.as_ref().and_then(Finish::of_prompt) {
@@ -199,11 +195,9 @@ impl Deltas {
         Ok(())
     }
 
-    /// Ends the answer. A stream without the reason of an end is cut off; a whole answer is complete, since
-    /// its JSON is, so that there a missing reason is a missing field.
-    pub(super) fn end(&mut self, is_whole: bool, sink: &mut impl DeltaSink) -> Result<(), Error> {
-        let may_lack_reason = is_whole && self.has_produced;
-        let is_ended = |choice: &Choice| choice.finish.is_some() || may_lack_reason;
+    /// Ends the answer. One without a reason for its end is cut off.
+    pub(super) fn end(&mut self, sink: &mut impl DeltaSink) -> Result<(), Error> {
+        let is_ended = |choice: &Choice| choice.finish.is_some();
         if self.choices.is_empty() || !self.choices.iter().all(is_ended) {
             return Err(Error::UpstreamIncomplete);
         }

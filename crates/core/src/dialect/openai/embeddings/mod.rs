@@ -14,9 +14,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::dialect::openai::values::{invalid, unsupported};
 use crate::dialect::translate::json::{push_string, push_text};
 use crate::dialect::translate::text::JsonText;
-use crate::error::{Error, Refusal, RefusalCode};
+use crate::error::Error;
 use crate::google::ProviderKind;
 
 /// A request for embeddings.
@@ -98,7 +99,7 @@ pub fn read(body: &[u8]) -> Result<EmbeddingsRequest<'_>, Error> {
         Some(r#""base64""#) => Encoding::Base64,
         Some(_) => {
             let message = "The encodings are float and base64.";
-            return Err(Refusal::error(RefusalCode::UnsupportedValue, "encoding_format", message));
+            return Err(unsupported("encoding_format", message));
         }
     };
     let dimensions = dimensions.map(RawValue::get);
@@ -136,11 +137,7 @@ fn not_text(at: usize, value: &RawValue) -> Error {
     } else {
         "Each input is a string."
     };
-    Refusal::error(RefusalCode::UnsupportedValue, format!("input[{at}]"), message)
-}
-
-fn invalid(path: &str, message: impl Into<String>) -> Error {
-    Refusal::error(RefusalCode::InvalidValue, path, message)
+    unsupported(format!("input[{at}]"), message)
 }
 
 impl EmbeddingsRequest<'_> {

@@ -1,6 +1,7 @@
 use EmbeddingsMethod::{BatchEmbedContents, Predict};
 
 use super::*;
+use crate::error::RefusalCode;
 
 const GEMINI: &str = "gemini-embedding-001";
 

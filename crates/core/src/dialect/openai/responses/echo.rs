@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
-use crate::dialect::translate::json::push_written;
 use crate::dialect::translate::text::JsonText;
+use crate::json::line;
 
 /// What a request has said of the settings that its answer repeats.
 #[derive(Debug, Default)]
@@ -48,26 +48,7 @@ impl Echo<'_> {
 }
 
 fn push(json: Option<&str>, absent: &str, out: &mut BytesMut) {
-    push_written(&on_one_line(json.unwrap_or(absent)), out);
-}
-
-/// JSON without the white space between its tokens: it becomes part of a line.
-fn on_one_line(json: &str) -> String {
-    let (mut in_string, mut is_escaped) = (false, false);
-    let keep = |letter: &char| {
-        if !in_string {
-            in_string = *letter == '"';
-            return !letter.is_ascii_whitespace();
-        }
-        match letter {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            '"' => in_string = false,
-            _ => {}
-        }
-        true
-    };
-    json.chars().filter(keep).collect()
+    line::compact(json.unwrap_or(absent).as_bytes(), &mut false, out);
 }
 
 #[cfg(test)]
@@ -80,7 +61,9 @@ mod tests {
             ("{ \"a\" :\n[1.50 ,\t\"x  \\\" y\\\\\" ] }", r#"{"a":[1.50,"x  \" y\\"]}"#),
             (r#""auto""#, r#""auto""#),
         ] {
-            assert_eq!(on_one_line(json), line);
+            let mut out = BytesMut::new();
+            push(Some(json), "", &mut out);
+            assert_eq!(out, line);
         }
     }
 

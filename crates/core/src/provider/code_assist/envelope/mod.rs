@@ -4,16 +4,15 @@
 mod response;
 #[cfg(test)]
 mod tests;
-mod writing;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::google::usage::TokenUsage;
-use crate::json::{Cursor, JsonError, JsonString, ValueKind, quote};
+use crate::json::{Cursor, JsonError, JsonString, ValueKind, line, quote};
 use crate::payload::Payload;
 use response::ScannedResponse;
 
@@ -142,7 +141,7 @@ pub fn open<'a>(envelope: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, 
         trace_id: written
             .filter(|text| Some(&*text.value) != trace.map(str::as_bytes))
             .map(JsonString::into_str),
-        error: opened.error.map(|span| writing::error(&envelope[span])),
+        error: opened.error.map(|span| error_on_one_line(&envelope[span])),
         response: opened.response.map(|scanned| OpenedResponse {
             envelope,
             scanned,
@@ -161,7 +160,7 @@ pub fn open_bare(answer: &Bytes) -> Result<Opened<'_>, JsonError> {
     let trace = Cow::Borrowed(&[][..]);
     Ok(Opened {
         trace_id: None,
-        error: scanned.error.clone().map(|span| writing::error(&answer[span])),
+        error: scanned.error.clone().map(|span| error_on_one_line(&answer[span])),
         response: Some(OpenedResponse { envelope: answer, scanned, trace }),
         unwrapped: false,
     })
@@ -233,3 +232,11 @@ fn wrap(head: impl Into<Bytes>, mut request: Payload) -> Payload {
 
 /// The length of an envelope's head without its values. The values rarely need escapes.
 const HEAD: usize = r#"{"model":"","project":"","user_prompt_id":"","request":"#.len();
+
+/// `{"error":…}` with this error, on one line.
+fn error_on_one_line(error: &[u8]) -> Bytes {
+    let mut out = BytesMut::from(&br#"{"error":"#[..]);
+    line::compact(error, &mut false, &mut out);
+    out.put_u8(b'}');
+    out.freeze()
+}

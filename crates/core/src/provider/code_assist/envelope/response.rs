@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Form, writing};
+use super::Form;
 use crate::google::usage::TokenUsage;
-use crate::json::{Cursor, JsonError, Splice, SplicePart, ValueKind};
+use crate::json::{Cursor, JsonError, Splice, SplicePart, ValueKind, line};
 
 /// A `GenerateContentResponse` of Vertex, scanned once.
 #[derive(Debug)]
@@ -120,16 +120,16 @@ impl ScannedResponse {
         for part in self.splice.parts(self.span.start..end) {
             match part {
                 SplicePart::Kept(span) if compact => {
-                    writing::compact(&envelope[span], &mut in_string, out);
+                    line::compact(&envelope[span], &mut in_string, out);
                 }
-                SplicePart::Kept(span) => writing::escape_separators(&envelope[span], out),
-                SplicePart::New(new) => writing::escape_separators(new, out),
+                SplicePart::Kept(span) => line::escape_separators(&envelope[span], out),
+                SplicePart::New(new) => line::escape_separators(new, out),
             }
         }
         if let Some(comma) = missing {
             out.extend_from_slice(comma.as_bytes());
             out.extend_from_slice(br#""responseId":"#);
-            writing::escape_separators(trace, out);
+            line::escape_separators(trace, out);
             out.extend_from_slice(b"}");
         }
     }
@@ -138,7 +138,7 @@ impl ScannedResponse {
     fn is_unchanged(&self, envelope: &[u8], form: Form, trace: &[u8]) -> bool {
         let has_id = trace.is_empty() || matches!(self.id, ResponseId::Given);
         let is_compact = form == Form::AsWritten || !self.blanks;
-        let has_separators = || writing::has_separators(&envelope[self.span.clone()]);
+        let has_separators = || line::has_separators(&envelope[self.span.clone()]);
         has_id && is_compact && self.splice.is_empty() && (self.is_ascii || !has_separators())
     }
 

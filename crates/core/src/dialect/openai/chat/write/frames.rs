@@ -5,10 +5,10 @@ use serde_json::value::RawValue;
 
 use crate::dialect::openai::call_input::CallInput;
 use crate::dialect::openai::deltas::{Delta, DeltaSink, GivenCall};
+use crate::dialect::openai::frames::push_end;
 use crate::dialect::openai::logprobs::push_logprobs;
 use crate::dialect::translate::citations::Citation;
 use crate::dialect::translate::json::{push_escaped, push_number, push_string, push_written};
-use crate::dialect::translate::usage::Usage;
 
 /// Writes each piece as a frame.
 pub(super) struct Frames<'w> {
@@ -20,14 +20,6 @@ pub(super) struct Frames<'w> {
 impl<'w> Frames<'w> {
     pub(super) fn new(head: &'w [u8], include_usage: bool, out: &'w mut BytesMut) -> Self {
         Self { head, include_usage, out }
-    }
-
-    /// Writes the frame of the token counts.
-    pub(super) fn usage(&mut self, usage: &Usage) {
-        self.out.put_slice(self.head);
-        self.out.put_slice(br#"],"usage":"#);
-        usage.push_chat(self.out);
-        self.out.put_slice(b"}\n\n");
     }
 
     fn frame(
@@ -55,10 +47,7 @@ impl<'w> Frames<'w> {
     }
 
     fn end(&mut self) {
-        self.out.put_slice(match self.include_usage {
-            true => b"],\"usage\":null}\n\n",
-            false => b"]}\n\n",
-        });
+        push_end(self.include_usage, self.out);
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::ChatPlan;
 use crate::dialect::openai::deltas::Deltas;
-use crate::dialect::openai::frames::{DONE, HEARTBEAT, head, push_error, push_head};
+use crate::dialect::openai::frames::{DONE, HEARTBEAT, head, push_error, push_head, push_usage};
 use crate::dialect::translate::answer::Birth;
 use crate::dialect::translate::part::AnswerEvent;
 use crate::error::Error;
@@ -47,10 +47,10 @@ impl ChatWriter {
 
     /// Writes what follows the last event of a stream.
     pub fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
-        let mut frames = frames::Frames::new(&self.head, self.include_usage, out);
-        self.deltas.end(false, &mut frames)?;
+        let mut frames = frames::Frames::new(&self.head, self.include_usage, &mut *out);
+        self.deltas.end(&mut frames)?;
         if self.include_usage {
-            frames.usage(&self.deltas.usage());
+            push_usage(&self.head, &self.deltas.usage(), out);
         }
         out.put_slice(DONE);
         Ok(())
@@ -75,7 +75,7 @@ impl ChatWriter {
     pub fn whole(&mut self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
         let mut object = object::Object::default();
         self.deltas.event(event, &mut object)?;
-        self.deltas.end(true, &mut object)?;
+        self.deltas.end(&mut object)?;
         let mut out = BytesMut::with_capacity(512 + object.len());
         push_head(&self.id, "chat.completion", event, self.now, self.deltas.model(), &mut out);
         object.push_choices(&mut out);

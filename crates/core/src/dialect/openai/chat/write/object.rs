@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use super::frames::{push_annotations, push_call, push_function, push_image, push_signature};
 use crate::dialect::openai::deltas::{Delta, DeltaSink};
 use crate::dialect::openai::logprobs::push_tokens;
-use crate::dialect::translate::json::{push_number, push_string, push_written};
+use crate::dialect::translate::json::{push_comma, push_number, push_string, push_written};
 
 /// Collects the pieces of all choices.
 #[derive(Default)]
@@ -117,7 +117,6 @@ impl DeltaSink for Object {
             Delta::Text { pieces, logprobs } => {
                 pieces.iter().for_each(|piece| push_written(piece, &mut message.content));
                 if let Some(logprobs) = logprobs {
-                    next(&mut message.logprobs);
                     push_tokens(logprobs, &mut message.logprobs);
                 }
             }
@@ -126,16 +125,15 @@ impl DeltaSink for Object {
                 push_function(&call, &mut message.function_call);
             }
             Delta::Call(call) => {
-                next(&mut message.calls);
+                push_comma(&mut message.calls);
                 push_call(&call, false, &mut message.calls);
             }
             Delta::Image { index, mime, data } => {
-                next(&mut message.images);
+                push_comma(&mut message.images);
                 push_image(index, mime, data, &mut message.images);
             }
             Delta::Refusal(refusal) => message.refusal = Some(refusal.to_owned()),
             Delta::Logprobs(logprobs) => {
-                next(&mut message.logprobs);
                 push_tokens(logprobs, &mut message.logprobs);
             }
             Delta::Annotations(citations) => {
@@ -148,12 +146,5 @@ impl DeltaSink for Object {
             }
             Delta::Finish(word) => message.finish = word,
         }
-    }
-}
-
-/// Appends the comma between two elements of a list.
-fn next(list: &mut BytesMut) {
-    if !list.is_empty() {
-        list.put_u8(b',');
     }
 }

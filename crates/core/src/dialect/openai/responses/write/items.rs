@@ -4,7 +4,9 @@ use bytes::{BufMut, BytesMut};
 
 use super::frames::{Frames, Place, push_member};
 use crate::dialect::translate::ids::IdSource;
-use crate::dialect::translate::json::{push_number, push_string, push_written};
+use crate::dialect::translate::json::{
+    push_comma, push_escaped, push_number, push_string, push_written,
+};
 use crate::dialect::translate::text::JsonText;
 
 /// The items of an answer.
@@ -245,20 +247,19 @@ impl Items {
         let open = self.add_message(out);
         let place = open.place(Some(CONTENT));
         let mut inside = BytesMut::new();
-        push_string(refusal, &mut inside);
-        let inside = inside.get(1..inside.len() - 1).unwrap_or_default();
+        push_escaped(refusal, &mut inside);
         self.frames.part("response.content_part.added", place, out, |out| {
             out.put_slice(br#","part":{"type":"refusal","refusal":""}"#);
         });
         self.frames.part("response.refusal.delta", place, out, |out| {
-            push_member("delta", inside, out);
+            push_member("delta", &inside, out);
         });
         self.frames.part("response.refusal.done", place, out, |out| {
-            push_member("refusal", inside, out);
+            push_member("refusal", &inside, out);
         });
         let push_part = |out: &mut BytesMut| {
             out.put_slice(b"{\"type\":\"refusal\"");
-            push_member("refusal", inside, out);
+            push_member("refusal", &inside, out);
             out.put_u8(b'}');
         };
         self.frames.part("response.content_part.done", place, out, |out| {
@@ -342,12 +343,6 @@ fn push_item_at(index: u32, out: &mut BytesMut) {
     out.put_slice(b",\"output_index\":");
     push_number(index.into(), out);
     out.put_slice(b",\"item\":");
-}
-
-fn push_comma(list: &mut BytesMut) {
-    if !list.is_empty() {
-        list.put_u8(b',');
-    }
 }
 
 /// The names of the positions of parts. Each item has one part only.

@@ -87,7 +87,9 @@ impl ResponsesWriter {
                 return Err(error);
             }
         }
-        self.begin(event.created(), out);
+        if !self.has_begun {
+            self.begin(event.created(), out);
+        }
         if let Some(usage) = event.usage_metadata.and_then(Usage::read) {
             self.usage = Some(usage);
         }
@@ -154,7 +156,9 @@ impl ResponsesWriter {
         if self.has_ended {
             return;
         }
-        self.begin(None, out);
+        if !self.has_begun {
+            self.begin(None, out);
+        }
         self.has_ended = true;
         let fault = Fault::of(error, Dialect::OpenAi).for_prompt_in("input");
         self.items.frames.frame("error", out, |out| {
@@ -196,11 +200,8 @@ impl ResponsesWriter {
         Ok(out.freeze())
     }
 
-    /// Writes the first events. The time is upstream's, else ours.
+    /// Writes the first events, which come once. The time is upstream's, else ours.
     fn begin(&mut self, created: Option<u64>, out: &mut BytesMut) {
-        if self.has_begun {
-            return;
-        }
         self.has_begun = true;
         if let Some(created) = created {
             self.head.created = created;

@@ -257,8 +257,8 @@ fn a_stream_that_is_cut_off_is_an_error_without_a_finish() {
     ChatWriter::new(plan(), birth()).error(&Error::UpstreamIncomplete, &mut out);
     let text = std::str::from_utf8(&out).unwrap();
     assert!(text.contains(r#""code":"upstream_incomplete""#), "{text}");
-    // The JSON of a whole answer is complete, so that its text is too.
-    assert!(choices(plan(), &answer(r#"{"text":"x"}"#, "")).contains(r#""finish_reason":"stop""#));
+    // Before a writer gets a whole answer, each candidate of it has a reason.
+    assert_eq!(whole(plan(), &answer(r#"{"text":"x"}"#, "")), Err(Error::UpstreamIncomplete));
     assert_eq!(whole(plan(), &answer("", "")), Err(Error::UpstreamIncomplete));
     assert_eq!(whole(plan(), "{}"), Err(Error::UpstreamIncomplete));
 }
@@ -475,4 +475,20 @@ fn a_beat_is_a_comment() {
     let mut out = BytesMut::new();
     ChatWriter::new(plan(), birth()).heartbeat(&mut out);
     assert_eq!(&out[..], b": \n\n");
+}
+
+#[test]
+fn probabilities_without_a_token_add_nothing_to_those_before_them() {
+    let candidate = |tokens: &str| {
+        let logprobs = format!(r#""logprobsResult":{{"chosenCandidates":[{tokens}]}}"#);
+        format!(r#"{{"content":{{"parts":[{{"text":"a"}}]}},"index":0,{logprobs}{STOP}}}"#)
+    };
+    let [some, none] = [r#"{"token":"a","logProbability":-0.5}"#, ""].map(candidate);
+    let choice = choices(plan(), &format!(r#"{{"candidates":[{some},{none}]}}"#));
+    assert!(
+        choice.contains(
+            r#"{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[]}],"#
+        ),
+        "{choice}"
+    );
 }

@@ -1,20 +1,11 @@
-//! The writing of answers: on one line, also for readers to which U+2028, U+2029 or U+0085 end a
-//! line.
+//! JSON on one line, also for readers to which U+2028, U+2029 or U+0085 end a line.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-/// `{"error":…}` with this error, on one line.
-pub(super) fn error(error: &[u8]) -> Bytes {
-    let mut out = BytesMut::from(&br#"{"error":"#[..]);
-    compact(error, &mut false, &mut out);
-    out.put_u8(b'}');
-    out.freeze()
-}
+use bytes::{BufMut, BytesMut};
 
 /// Copies JSON without the white space between tokens, and with separators escaped. `in_string`
 /// tells whether `json` begins inside a string: a text may come in parts, but no part may end
 /// within an escape.
-pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
+pub(crate) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
     let mut rest = json;
     while !rest.is_empty() {
         if *in_string {
@@ -42,9 +33,10 @@ pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
     }
 }
 
-/// Copies JSON with raw U+2028, U+2029 and U+0085 written as escapes: each of them ends a line for
-/// some official SDK (`docs/reference/protocol.md` 4.5). JSON allows them only inside strings.
-pub(super) fn escape_separators(json: &[u8], out: &mut BytesMut) {
+/// Copies JSON, or the inside of a JSON string, with raw U+2028, U+2029 and U+0085 written as escapes: each
+/// of them ends a line for some official SDK (`docs/reference/protocol.md` 4.5). JSON allows them only
+/// inside strings.
+pub(crate) fn escape_separators(json: &[u8], out: &mut BytesMut) {
     let mut rest = json;
     while let Some((at, len, escape)) = separator(rest) {
         out.extend_from_slice(&rest[..at]);
@@ -55,16 +47,24 @@ pub(super) fn escape_separators(json: &[u8], out: &mut BytesMut) {
 }
 
 /// Whether [`escape_separators`] would change anything.
-pub(super) fn has_separators(json: &[u8]) -> bool {
+pub(crate) fn has_separators(json: &[u8]) -> bool {
     separator(json).is_some()
 }
 
 /// The first separator: its place, its length, its escape.
 fn separator(json: &[u8]) -> Option<(usize, usize, &'static str)> {
-    memchr::memchr2_iter(0xe2, 0xc2, json).find_map(|at| match json[at..] {
-        [0xe2, 0x80, 0xa8, ..] => Some((at, 3, r"\u2028")),
-        [0xe2, 0x80, 0xa9, ..] => Some((at, 3, r"\u2029")),
-        [0xc2, 0x85, ..] => Some((at, 2, r"\u0085")),
-        _ => None,
+    memchr::memchr2_iter(0xe2, 0xc2, json).find_map(|at| {
+        let (len, escape) = separator_at(&json[at..])?;
+        Some((at, len, escape))
     })
+}
+
+/// The length and the escape of the separator that `text` begins with.
+pub(crate) fn separator_at(text: &[u8]) -> Option<(usize, &'static str)> {
+    match text {
+        [0xe2, 0x80, 0xa8, ..] => Some((3, r"\u2028")),
+        [0xe2, 0x80, 0xa9, ..] => Some((3, r"\u2029")),
+        [0xc2, 0x85, ..] => Some((2, r"\u0085")),
+        _ => None,
+    }
 }
