@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::policy::line_limit::{LeftOut, LineLimit};
+use crate::policy::line_limit::{LineLimit, UnwrittenLines};
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 
@@ -449,7 +449,7 @@ const ALERTED_REASONS: [&str; 7] = [
 ];
 
 /// The line belongs to no span, since it concerns many requests.
-fn log_left_out(LeftOut { reason, count }: LeftOut) {
+fn log_left_out(UnwrittenLines { reason, count }: UnwrittenLines) {
     tracing::info!(parent: None, reason, count, "refused requests without a line of their own");
 }
 

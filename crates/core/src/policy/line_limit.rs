@@ -26,7 +26,7 @@ struct Lines {
 
 /// The lines of one reason that were left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct UnwrittenLines {
     /// The reason.
     pub reason: &'static str,
     /// The number of lines.
@@ -52,12 +52,12 @@ impl LineLimit {
     }
 
     /// Takes the count of one reason, at most once a second.
-    pub fn take_of(&mut self, reason: &'static str, now: Monotonic) -> Option<LeftOut> {
+    pub fn take_of(&mut self, reason: &'static str, now: Monotonic) -> Option<UnwrittenLines> {
         self.reasons.get_mut(reason)?.take(reason, |since| now.since(since) >= SECOND)
     }
 
     /// Takes the counts of all reasons that are due, or with `all` of every reason.
-    pub fn take(&mut self, all: bool, now: Monotonic) -> Vec<LeftOut> {
+    pub fn take(&mut self, all: bool, now: Monotonic) -> Vec<UnwrittenLines> {
         let is_due = |since| all || now.since(since) >= SECOND;
         let reasons = self.reasons.iter_mut();
         reasons.filter_map(|(reason, lines)| lines.take(reason, is_due)).collect()
@@ -69,11 +69,11 @@ impl Lines {
         &mut self,
         reason: &'static str,
         is_due: impl Fn(Monotonic) -> bool,
-    ) -> Option<LeftOut> {
+    ) -> Option<UnwrittenLines> {
         if self.left_out == 0 || !is_due(self.since) {
             return None;
         }
-        Some(LeftOut { reason, count: std::mem::take(&mut self.left_out) })
+        Some(UnwrittenLines { reason, count: std::mem::take(&mut self.left_out) })
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
         assert!(limit.ask("api_key_invalid", now));
         assert_eq!(limit.take(false, now), []);
         let later = now + SECOND;
-        assert_eq!(limit.take(false, later), [LeftOut { reason: "not_found", count: 990 }]);
+        assert_eq!(limit.take(false, later), [UnwrittenLines { reason: "not_found", count: 990 }]);
         assert_eq!(limit.take(true, later), []);
     }
 }

@@ -89,3 +89,26 @@ fn push_token(token: &Token<'_>, out: &mut BytesMut) {
     }
     out.put_u8(b']');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_without_a_token_add_nothing_to_a_list() {
+        let some = r#"{"chosenCandidates":[{"token":"a","logProbability":-0.5}]}"#;
+        let none = r#"{"chosenCandidates":[]}"#;
+        let token = r#"{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[]}"#;
+        for (results, expected) in [
+            (&[some, none][..], token.to_owned()),
+            (&[none, some], token.to_owned()),
+            (&[some, some], format!("{token},{token}")),
+        ] {
+            let mut list = BytesMut::new();
+            for result in results {
+                push_tokens(serde_json::from_str(result).unwrap(), &mut list);
+            }
+            assert_eq!(list, expected, "{results:?}");
+        }
+    }
+}

@@ -52,26 +52,18 @@ impl<'a> ToolFields<'a> {
     /// The fields of a tool that is a function itself. `None` if they have to be read once more, since one
     /// has an unusual form.
     fn of_function(&self) -> Option<FunctionFields<'a>> {
-        let name =
-            self.name.map(|name| JsonText::of(name).filter(|name| !name.escaped().contains('\\')));
-        let strict = self.strict.map(|strict| strict.get().parse().ok());
-        let format = self.format.map(|format| serde_json::from_str(format.get()).ok());
+        let plain = |name| JsonText::of(name).filter(|name| !name.escaped().contains('\\'));
+        let name = self.name.map(|name| plain(name).ok_or(())).transpose().ok()?;
+        let description = self.description.map(|text| JsonText::of(text).ok_or(()));
+        let strict = self.strict.map(|strict| strict.get().parse());
+        let format = self.format.map(|format| serde_json::from_str(format.get()));
         Some(FunctionFields {
-            name: all(name)?.map(|name| Cow::Borrowed(name.escaped())),
-            description: all(self.description.map(JsonText::of))?,
+            name: name.map(|name| Cow::Borrowed(name.escaped())),
+            description: description.transpose().ok()?,
             parameters: self.parameters,
-            strict: all(strict)?,
-            format: all(format)?,
+            strict: strict.transpose().ok()?,
+            format: format.transpose().ok()?,
         })
-    }
-}
-
-/// What there is, if it could be read.
-fn all<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    match read {
-        Some(None) => None,
-        Some(value) => Some(value),
-        None => Some(None),
     }
 }
 

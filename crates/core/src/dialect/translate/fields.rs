@@ -1,5 +1,6 @@
-//! Reading of upstream's and clients' objects, tolerantly: a field in either spelling that protobuf's JSON has, `null`
-//! for an absent value, fields that are not known here. Of a field that comes twice the last one counts.
+//! Reading of upstream's and clients' objects, tolerantly: a field in either spelling that protobuf's JSON
+//! has, `null` for an absent value, fields that are not known here. Of a field that comes twice the last one
+//! counts.
 
 use std::borrow::Cow;
 use std::fmt;

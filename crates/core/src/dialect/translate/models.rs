@@ -9,7 +9,7 @@ pub fn normalized(name: &str) -> &str {
     own.filter(|own| OWN_NAMES.iter().any(|start| own.starts_with(start))).unwrap_or(name)
 }
 
-/// True for a name of OpenAI's or Anthropic's models. No upstream has them, so that none need be asked.
+/// True for a name of OpenAI's or Anthropic's models. No upstream has them, so none is asked.
 /// All other names are upstream's to judge.
 pub fn is_foreign(name: &str) -> bool {
     // Google's `text-embedding-004` and `-005` are named like OpenAI's, whose numbers have no zeros.

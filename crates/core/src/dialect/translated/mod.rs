@@ -1,4 +1,5 @@
-//! Requests of OpenAI's and Anthropic's dialects as one type, and the writers of their answers.
+//! The calls of OpenAI's and Anthropic's dialects as one type: their requests, and the plans of their
+//! answers.
 
 mod answer;
 mod left_out;

@@ -22,9 +22,9 @@ use parts::{FENCE_END, begins_with_call, code};
 /// A piece of a choice.
 #[derive(Debug)]
 pub(super) enum Delta<'a> {
-    /// The choice begins. Its first piece is no text, so that its content may be `null`.
+    /// The choice begins.
     Begin {
-        /// True if the first piece is a call or a refusal.
+        /// True if the content is `null`, since the first piece is a call or a refusal.
         is_null: bool,
     },
     /// A part of the text.

@@ -62,34 +62,35 @@ fn request(
     let draft = &draft;
     let offer = Offer::of(draft, target, &mut dropped)?;
     let names = UpstreamNames::of_all(all_names(draft));
-    let mut request = Members::begin(out);
-    if let Some(model) = model {
-        push_string(&format!("models/{model}"), request.key("model"));
-    }
     let has_contents = contents::are_some(&draft.pieces, target);
     let system = || draft.system.iter().filter(|text| !text.is_empty());
-    if has_contents && system().next().is_some() {
-        let out = request.key("systemInstruction");
-        out.put_slice(br#"{"parts":"#);
-        texts(system(), out);
-        out.put_u8(b'}');
-    }
-    let mut foreign = None;
-    if !has_contents && system().next().is_none() {
+    let has_system = system().next().is_some();
+    if !has_contents && !has_system {
         // Google's own refusal names no field.
         let message =
             "The messages are empty. Gemini needs a text, an image or a result of a tool.";
         return Err(Refusal::error(RefusalCode::InvalidValue, draft.config.paths.input, message));
     }
+    let mut request = Members::begin(out);
+    if let Some(model) = model {
+        push_string(&format!("models/{model}"), request.key("model"));
+    }
+    if has_contents && has_system {
+        let out = request.key("systemInstruction");
+        out.put_slice(br#"{"parts":"#);
+        texts(system(), out);
+        out.put_u8(b'}');
+    }
     let out = request.key("contents");
-    if has_contents {
-        foreign = contents::write(&draft.pieces, &names, target, out);
+    let foreign = if has_contents {
+        contents::write(&draft.pieces, &names, target, out)
     } else {
         // Gemini needs a content, so that instructions alone are what the user says.
         out.put_slice(br#"[{"role":"user","parts":"#);
         texts(system(), out);
         out.put_slice(b"}]");
-    }
+        None
+    };
     offer.write(&names, &mut request)?;
     let has_functions = !offer.functions.is_empty();
     config::write(&draft.config, target, has_functions, &mut dropped, &mut request)?;

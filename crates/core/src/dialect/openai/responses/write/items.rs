@@ -83,12 +83,11 @@ impl Items {
     /// Adds to the thoughts that are open.
     pub(super) fn thought(&mut self, text: JsonText<'_>, out: &mut BytesMut) {
         let Some(open) = &mut self.open else { return };
-        push_written(text.escaped(), &mut open.text);
+        let start = open.add_text(text);
+        let added = open.text.get(start..).unwrap_or_default();
         let place = open.place(Some(SUMMARY));
         self.frames.part("response.reasoning_summary_text.delta", place, out, |out| {
-            out.put_slice(b",\"delta\":\"");
-            push_written(text.escaped(), out);
-            out.put_u8(b'"');
+            push_member("delta", added, out);
         });
     }
 
@@ -158,13 +157,13 @@ impl Items {
             self.open_message(out);
         }
         let Some(open) = &mut self.open else { return };
-        push_written(text.escaped(), &mut open.text);
+        let start = open.add_text(text);
         open.add_logprobs(logprobs);
+        let added = open.text.get(start..).unwrap_or_default();
         let place = open.place(Some(CONTENT));
         self.frames.part("response.output_text.delta", place, out, |out| {
-            out.put_slice(b",\"delta\":\"");
-            push_written(text.escaped(), out);
-            out.put_slice(b"\",\"logprobs\":[");
+            push_member("delta", added, out);
+            out.put_slice(b",\"logprobs\":[");
             out.put_slice(logprobs);
             out.put_u8(b']');
         });
@@ -317,6 +316,13 @@ impl OpenItem {
     pub(super) fn new(kind: OpenKind, id: String, index: u32) -> Self {
         let (text, annotations, logprobs) = Default::default();
         Self { kind, id, index, text, annotations, logprobs }
+    }
+
+    /// Adds to the text. Returns where the addition begins.
+    fn add_text(&mut self, text: JsonText<'_>) -> usize {
+        let start = self.text.len();
+        push_written(text.escaped(), &mut self.text);
+        start
     }
 
     fn add_logprobs(&mut self, logprobs: &[u8]) {

@@ -476,19 +476,3 @@ fn a_beat_is_a_comment() {
     ChatWriter::new(plan(), birth()).heartbeat(&mut out);
     assert_eq!(&out[..], b": \n\n");
 }
-
-#[test]
-fn probabilities_without_a_token_add_nothing_to_those_before_them() {
-    let candidate = |tokens: &str| {
-        let logprobs = format!(r#""logprobsResult":{{"chosenCandidates":[{tokens}]}}"#);
-        format!(r#"{{"content":{{"parts":[{{"text":"a"}}]}},"index":0,{logprobs}{STOP}}}"#)
-    };
-    let [some, none] = [r#"{"token":"a","logProbability":-0.5}"#, ""].map(candidate);
-    let choice = choices(plan(), &format!(r#"{{"candidates":[{some},{none}]}}"#));
-    assert!(
-        choice.contains(
-            r#"{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[]}],"#
-        ),
-        "{choice}"
-    );
-}
