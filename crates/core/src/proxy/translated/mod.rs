@@ -179,31 +179,32 @@ impl Proxy {
             without_signatures: source.without_signatures,
             ..Target::new(model, provider.kind())
         };
+        let Some(source) = &mut request.source else { return Ok(()) };
         let (call, body) = (source.call, source.body.clone());
         let (length, longest) = (body.len(), self.settings.queue_timeout);
-        let (needed, reserved) = (source.translation_bytes, source.reserved);
-        if needed > reserved {
-            let (limits, more) = (self.body_limits(), needed - reserved);
+        let more = source.translation_bytes.saturating_sub(source.reserved);
+        if more > 0 {
+            let limits = self.body_limits();
             let held = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
             if held.saturating_add(more) > limits.memory {
                 return Err(limits.over_budget());
             }
             memory::grow(context, more, longest).await?;
+            // Noted at once: another upstream may be asked after a translation that fails.
+            source.reserved += more;
         }
         let work = move || call.translate(&body, &target);
         let translation = Box::pin(memory::work_on(length, context, longest, work)).await??;
         // The translated body is a second copy, and usually all that is left of the memory.
-        let (reserved, left) = (reserved.max(needed), translation.written.body.len());
-        if left > reserved {
-            memory::grow(context, left - reserved, longest).await?;
+        let left = translation.written.body.len();
+        if left > source.reserved {
+            memory::grow(context, left - source.reserved, longest).await?;
         } else {
-            context.shrink_memory_by(reserved - left);
+            context.shrink_memory_by(source.reserved - left);
         }
+        source.reserved = left;
         request.body = translation.written.body.clone();
-        if let Some(source) = &mut request.source {
-            source.reserved = left;
-            source.translation = Some(translation);
-        }
+        source.translation = Some(translation);
         Ok(())
     }
 
