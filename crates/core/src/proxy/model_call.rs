@@ -162,6 +162,9 @@ impl Proxy {
         };
         loop {
             self.announce(&mut choice, context);
+            if let Some(source) = &request.source {
+                self.announce_stream(source, &prepared.headers, context);
+            }
             let way = (choice.upstream(), &*request, &mut prepared);
             let error = match self.ask_for_stream(way, framing, context).await {
                 Ok(answer) => {

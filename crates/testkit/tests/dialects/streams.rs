@@ -96,7 +96,8 @@ fn after_an_early_head_an_error_is_an_event() {
     for api in ALL {
         let fixture = Fixture::with(&[("EARLY_HEARTBEAT_MS", "1000")], failing);
         let early = EarlyHead::default();
-        let mut request = post(api.path(), &api.body("gemini-2.5-pro", r#","stream":true"#));
+        let body = api.body("models/gemini-2.5-pro", r#","stream":true,"no_such_field":1"#);
+        let mut request = post(api.path(), &body);
         request.extensions_mut().insert(early.clone());
         assert_eq!(early.begin(), None);
         let asking = ask(&fixture.proxy, &fixture.script, request);
@@ -108,6 +109,8 @@ fn after_an_early_head_an_error_is_an_event() {
         let (answer, headers) = fixture.script.run(&fixture.proxy, both(asking, begin));
         let headers = headers.expect("the stream is awaited");
         assert_eq!(headers["content-type"], "text/event-stream", "{api:?}");
+        assert_eq!(headers["x-proxy-model"], "gemini-2.5-pro", "{api:?}");
+        assert_eq!(headers["x-proxy-dropped-fields"], "no_such_field", "{api:?}");
         assert!(!early.heartbeat().is_empty());
         assert_eq!(answer.status, 200, "{api:?}");
         assert!(answer.text().contains("error"), "{api:?}: {}", answer.text());

@@ -89,6 +89,10 @@ impl Proxy {
             translation_bytes,
             reserved: 0,
             without_signatures: false,
+            early: match model_call {
+                ModelCall::Stream => self.early_place(parts, context),
+                ModelCall::Whole(_) => None,
+            },
         });
         let mut request = ModelRequest::new(&target, model_call, Bytes::new());
         request.source = Some(source);
@@ -96,11 +100,6 @@ impl Proxy {
         self.translate(choice.upstream(), &mut request, context).await?;
         match model_call {
             ModelCall::Stream => {
-                if self.settings.early_heartbeat.is_some()
-                    && let Some(source) = &request.source
-                {
-                    self.announce_stream(parts, self.answer_form(source, context), context);
-                }
                 let incoming = Incoming::<B>::Read(choice, &mut request);
                 self.stream(incoming, context, Framing::Sse).await
             }
