@@ -32,7 +32,7 @@ use crate::error::{Error, Refusal, RefusalCode};
 use crate::memory;
 use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
-use crate::policy::memory::MemoryReservation;
+use crate::policy::memory::{MemoryReservation, SMALL_ANSWER};
 use crate::settings::ModelAlias;
 use crate::upstream::Upstream;
 
@@ -138,6 +138,10 @@ impl Proxy {
             answer.body = call.answer(&answer.body)?;
         } else if let Some(form) = self.answer_form(source, context) {
             let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
+            // Both forms are held for a moment. What every request has covers a short one.
+            if length > SMALL_ANSWER {
+                Box::pin(memory::grow(context, length, longest)).await?;
+            }
             let text = answer.body.clone();
             let work = move || form.whole(&text);
             let (body, left_out) =
