@@ -175,6 +175,9 @@ impl<P: Platform> Events<P> {
                     drop(event);
                     match step {
                         Some(StreamStep::Piece(piece)) => {
+                            if let Some(silence) = &mut self.silence {
+                                silence.reset();
+                            }
                             // What was read of the event is not held any more.
                             if self.may_hold > SMALL_ANSWER {
                                 self.shrink(self.held() + piece.len(), context);
@@ -207,9 +210,6 @@ impl<P: Platform> Events<P> {
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.idle.reset();
-                    if let Some(silence) = &mut self.silence {
-                        silence.reset();
-                    }
                     if let Ok(chunk) = frame.into_data() {
                         self.reader.push(chunk);
                     }

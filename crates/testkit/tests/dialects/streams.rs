@@ -59,6 +59,24 @@ fn a_client_gets_heartbeats_while_upstream_is_silent() {
 }
 
 #[test]
+fn a_client_gets_heartbeats_while_upstream_sends_nothing_for_it() {
+    let comments = |request: &Received| {
+        is_stream(request).then(|| {
+            let mut reply = Reply::pieces([data(&event("Hel"))]);
+            for _ in 0..4 {
+                let comment = Piece::Data(": still here\r\n\r\n".into());
+                reply = reply.then([Piece::Silence(Duration::from_secs(10)), comment]);
+            }
+            reply.then([data(&last_event("lo"))])
+        })
+    };
+    let fixture = Fixture::with(&[], comments);
+    let body = Api::Chat.body("gemini-2.5-pro", r#","stream":true"#);
+    let answer = fixture.ask(Api::Chat.path(), &body);
+    assert_eq!(answer.text().matches(": \n\n").count(), 2, "{}", answer.text());
+}
+
+#[test]
 fn a_break_is_an_error_event_and_never_a_silent_end() {
     let broken = |request: &Received| {
         is_stream(request)
