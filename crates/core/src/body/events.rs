@@ -189,9 +189,11 @@ impl<P: Platform> Events<P> {
                     }
                 }
                 Ok(None) => {
-                    let held = self.reader.held();
-                    // The buffer doubles as it grows.
-                    if held > self.may_hold && !self.grow(held.saturating_mul(2), context) {
+                    let held = self.held();
+                    // The reader's buffer doubles as it grows.
+                    if held > self.may_hold
+                        && !self.grow(held.saturating_add(self.reader.held()), context)
+                    {
                         return Poll::Ready(StreamStep::Failed(OVERLOADED));
                     }
                 }
