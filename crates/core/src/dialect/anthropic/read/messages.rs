@@ -312,7 +312,8 @@ impl<'d, 'a> Conversation<'d, 'a> {
     }
 }
 
-fn available(tool: &str) -> String {
+/// What the model reads when a tool becomes known.
+pub(super) fn available(tool: &str) -> String {
     format!("Tool {tool} is available now.")
 }
 
