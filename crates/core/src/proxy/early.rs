@@ -13,7 +13,6 @@ use http::{HeaderMap, StatusCode};
 
 use super::Proxy;
 use super::respond::{self, Answer, AnswerBody};
-use super::source::SourceRequest;
 use crate::body::HEARTBEAT_PAUSE;
 use crate::context::RequestContext;
 use crate::dialect::AnswerForm;
@@ -67,6 +66,19 @@ pub(super) struct EarlyPlace {
     headers: HeaderMap,
 }
 
+impl EarlyPlace {
+    /// Records that a request waits for the first event of a stream. `headers` tell the client what was
+    /// changed for the upstream that is asked. A head that was sent stays as it is.
+    pub(super) fn announce(&self, form: AnswerForm, headers: &HeaderMap) {
+        let mut state = lock(&self.early.0);
+        if !state.begun {
+            let mut headers = headers.clone();
+            headers.extend(self.headers.clone());
+            state.awaited = Some(AwaitedStream { headers, form });
+        }
+    }
+}
+
 impl Proxy {
     /// The place for an early head, if the shell may send one for this request.
     pub(super) fn early_place<P: Platform>(
@@ -78,24 +90,6 @@ impl Proxy {
         let mut headers = respond::stream_headers();
         self.add_common_headers(parts, &mut headers, context);
         Some(EarlyPlace { early, headers })
-    }
-
-    /// Records that a request waits for the first event of a stream. `headers` tell the client what was
-    /// changed for the upstream that is asked. A head that was sent stays as it is.
-    pub(super) fn announce_stream<P: Platform>(
-        &self,
-        source: &SourceRequest,
-        headers: &HeaderMap,
-        context: &RequestContext<P>,
-    ) {
-        let Some(place) = &source.early else { return };
-        let Some(form) = self.answer_form(source, context) else { return };
-        let mut state = lock(&place.early.0);
-        if !state.begun {
-            let mut headers = headers.clone();
-            headers.extend(place.headers.clone());
-            state.awaited = Some(AwaitedStream { headers, form });
-        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The settings of dialects, as rows of the table.
 
-use super::spec::{Group, Kind, SettingSpec, setting};
-use super::table::{GIBIBYTE, MINUTE_MS};
+use super::spec::{GIBIBYTE, Group, Kind, MINUTE_MS, SettingSpec, setting};
 
 pub(super) const DIALECTS: SettingSpec = setting(
     Group::Dialects,

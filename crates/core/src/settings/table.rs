@@ -1,7 +1,7 @@
 //! The table of all settings. Parsing, `--help`, `docs/CONFIG.md` and the tests read it.
 
 use super::dialects;
-use super::spec::{Group, Kind, SettingSpec, setting};
+use super::spec::{GIBIBYTE, Group, Kind, MINUTE_MS, SettingSpec, setting};
 use super::upstreams::rows;
 
 /// Finds a setting by its first name or an alias, in upper or lower case.
@@ -494,8 +494,6 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
 ];
 
-pub(super) const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const MEBIBYTE: u64 = 1 << 20;
-pub(super) const GIBIBYTE: u64 = 1 << 30;

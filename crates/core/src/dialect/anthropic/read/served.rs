@@ -6,8 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::blocks::Block;
-use super::messages::available;
+use super::blocks::{Block, available};
 use crate::dialect::translate::text::JsonText;
 
 /// True for a call or a result of such a tool.
