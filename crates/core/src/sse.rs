@@ -233,6 +233,15 @@ pub(crate) fn taken(buffer: &mut BytesMut) -> Bytes {
     if buffer.len() > LONGEST_KEPT { std::mem::take(buffer) } else { buffer.split() }.freeze()
 }
 
+/// Empties a buffer. As in [`taken`], what it had for a long event is not kept.
+pub(crate) fn clear(buffer: &mut BytesMut) {
+    if buffer.len() > LONGEST_KEPT {
+        *buffer = BytesMut::new();
+    } else {
+        buffer.clear();
+    }
+}
+
 /// The `data:` lines of the current event. A single line, the usual case, is not copied.
 #[derive(Debug)]
 enum EventData {

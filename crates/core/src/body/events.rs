@@ -175,6 +175,9 @@ impl<P: Platform> Events<P> {
                     drop(event);
                     match step {
                         Some(StreamStep::Piece(piece)) => {
+                            if let Some(silence) = &mut self.silence {
+                                silence.reset();
+                            }
                             // What was read of the event is not held any more.
                             if self.may_hold > SMALL_ANSWER {
                                 self.shrink(self.held() + piece.len(), context);
@@ -186,9 +189,11 @@ impl<P: Platform> Events<P> {
                     }
                 }
                 Ok(None) => {
-                    let held = self.reader.held();
-                    // The buffer doubles as it grows.
-                    if held > self.may_hold && !self.grow(held.saturating_mul(2), context) {
+                    let held = self.held();
+                    // The reader's buffer doubles as it grows.
+                    if held > self.may_hold
+                        && !self.grow(held.saturating_add(self.reader.held()), context)
+                    {
                         return Poll::Ready(StreamStep::Failed(OVERLOADED));
                     }
                 }
@@ -207,9 +212,6 @@ impl<P: Platform> Events<P> {
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.idle.reset();
-                    if let Some(silence) = &mut self.silence {
-                        silence.reset();
-                    }
                     if let Ok(chunk) = frame.into_data() {
                         self.reader.push(chunk);
                     }

@@ -4,8 +4,7 @@
 //! The shell decides when it sends the head, since it has the connection. The core says whether a request
 //! may have one, and writes its later errors as events.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,16 +19,17 @@ use crate::dialect::AnswerForm;
 use crate::error::Error;
 use crate::metrics::RequestOutcome;
 use crate::platform::Platform;
+use crate::sync::lock;
 
 /// What a shell and the core share about one request, as an extension of the request.
 #[derive(Debug, Clone, Default)]
-pub struct EarlyHead(Arc<EarlyState>);
+pub struct EarlyHead(Arc<Mutex<EarlyState>>);
 
 #[derive(Debug, Default)]
 struct EarlyState {
-    awaited: OnceLock<AwaitedStream>,
+    awaited: Option<AwaitedStream>,
     /// The shell has sent the head.
-    begun: AtomicBool,
+    begun: bool,
 }
 
 /// A stream that has been asked for, and has no event yet.
@@ -47,34 +47,49 @@ impl EarlyHead {
     /// heartbeats. The shell sends them, and then [`Self::heartbeat`] every [`Self::PAUSE`] until the
     /// answer is there, of which it sends the body only.
     pub fn begin(&self) -> Option<HeaderMap> {
-        let awaited = self.0.awaited.get()?;
-        self.0.begun.store(true, SeqCst);
-        Some(awaited.headers.clone())
+        let mut state = lock(&self.0);
+        let headers = state.awaited.as_ref()?.headers.clone();
+        state.begun = true;
+        Some(headers)
     }
 
     /// A heartbeat.
     pub fn heartbeat(&self) -> Bytes {
-        self.0.awaited.get().map(|awaited| awaited.form.first_heartbeat()).unwrap_or_default()
+        let state = lock(&self.0);
+        state.awaited.as_ref().map(|awaited| awaited.form.first_heartbeat()).unwrap_or_default()
     }
+}
 
-    /// The stream for which the shell has sent the head.
-    fn begun(&self) -> Option<&AwaitedStream> {
-        self.0.awaited.get().filter(|_| self.0.begun.load(SeqCst))
+/// The place for an early head, with the headers that it has whatever upstream is asked.
+pub(super) struct EarlyPlace {
+    early: EarlyHead,
+    headers: HeaderMap,
+}
+
+impl EarlyPlace {
+    /// Records that a request waits for the first event of a stream. `headers` tell the client what was
+    /// changed for the upstream that is asked. A head that was sent stays as it is.
+    pub(super) fn announce(&self, form: AnswerForm, headers: &HeaderMap) {
+        let mut state = lock(&self.early.0);
+        if !state.begun {
+            let mut headers = headers.clone();
+            headers.extend(self.headers.clone());
+            state.awaited = Some(AwaitedStream { headers, form });
+        }
     }
 }
 
 impl Proxy {
-    /// Records that a request waits for the first event of a stream.
-    pub(super) fn announce_stream<P: Platform>(
+    /// The place for an early head, if the shell may send one for this request.
+    pub(super) fn early_place<P: Platform>(
         &self,
         parts: &Parts,
-        form: Option<AnswerForm>,
         context: &RequestContext<P>,
-    ) {
-        let Some((early, form)) = parts.extensions.get::<EarlyHead>().zip(form) else { return };
+    ) -> Option<EarlyPlace> {
+        let early = parts.extensions.get::<EarlyHead>()?.clone();
         let mut headers = respond::stream_headers();
         self.add_common_headers(parts, &mut headers, context);
-        let _ = early.0.awaited.set(AwaitedStream { headers, form });
+        Some(EarlyPlace { early, headers })
     }
 }
 
@@ -84,7 +99,8 @@ pub(super) fn error<P: Platform>(
     error: &Error,
     context: &mut RequestContext<P>,
 ) -> Option<Answer<P>> {
-    let awaited = parts.extensions.get::<EarlyHead>()?.begun()?;
+    let state = lock(&parts.extensions.get::<EarlyHead>()?.0);
+    let awaited = state.awaited.as_ref().filter(|_| state.begun)?;
     context.error = Some(error.label());
     context.settle(RequestOutcome::Cut);
     let body = AnswerBody::Whole(awaited.form.error(error));

@@ -162,6 +162,12 @@ impl Proxy {
         };
         loop {
             self.announce(&mut choice, context);
+            if let Some(source) = &request.source
+                && let Some(early) = &source.early
+                && let Some(form) = self.answer_form(source, context)
+            {
+                early.announce(form, &prepared.headers);
+            }
             let way = (choice.upstream(), &*request, &mut prepared);
             let error = match self.ask_for_stream(way, framing, context).await {
                 Ok(answer) => {

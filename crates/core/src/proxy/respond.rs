@@ -150,10 +150,18 @@ impl Proxy {
 /// The headers of a stream of server-sent events.
 pub(super) fn stream_headers() -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(USUAL_HEADERS + 3);
+    put_stream_headers(&mut headers, Framing::Sse);
+    headers
+}
+
+fn put_stream_headers(headers: &mut HeaderMap, framing: Framing) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers
+    let kind = match framing {
+        Framing::Array => JSON,
+        Framing::Sse => HeaderValue::from_static("text/event-stream"),
+    };
+    headers.insert(CONTENT_TYPE, kind);
 }
 
 /// Turns an error into an answer. (An error after the head ends the stream: `StreamEncoder::error`.)
@@ -223,13 +231,7 @@ pub(super) fn stream<P: Platform>(
     context: &mut RequestContext<P>,
 ) -> Answer<P> {
     note_trace(provider, &mut headers, &stream.head.headers, context);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    let kind = match framing {
-        Framing::Array => JSON,
-        Framing::Sse => HeaderValue::from_static("text/event-stream"),
-    };
-    headers.insert(CONTENT_TYPE, kind);
+    put_stream_headers(&mut headers, framing);
     Answer { status: StatusCode::OK, headers, body: AnswerBody::Events(stream.events) }
 }
 

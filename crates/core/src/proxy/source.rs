@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::early::EarlyPlace;
 use crate::dialect::{TranslatedCall, Translation};
 use crate::error::Error;
 use crate::google::ProviderKind;
@@ -22,6 +23,8 @@ pub(super) struct SourceRequest {
     pub(super) reserved: usize,
     /// Upstream has refused the request's signatures.
     pub(super) without_signatures: bool,
+    /// Where the head of a stream may be sent before upstream has answered. Otherwise `None`.
+    pub(super) early: Option<EarlyPlace>,
 }
 
 impl SourceRequest {

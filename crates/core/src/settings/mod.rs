@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod access_tests;
 mod combinations;
+mod dialects;
 mod error;
 mod models;
 mod parse;

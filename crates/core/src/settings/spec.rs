@@ -198,3 +198,6 @@ impl Group {
         }
     }
 }
+
+pub(super) const MINUTE_MS: u64 = 60_000;
+pub(super) const GIBIBYTE: u64 = 1 << 30;

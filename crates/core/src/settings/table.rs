@@ -1,6 +1,7 @@
 //! The table of all settings. Parsing, `--help`, `docs/CONFIG.md` and the tests read it.
 
-use super::spec::{Group, Kind, SettingSpec, setting};
+use super::dialects;
+use super::spec::{GIBIBYTE, Group, Kind, MINUTE_MS, SettingSpec, setting};
 use super::upstreams::rows;
 
 /// Finds a setting by its first name or an alias, in upper or lower case.
@@ -321,29 +322,9 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .alias(&["ENABLE_MODEL_NAME_CACHING"]),
     // Dialects
-    setting(
-        Group::Dialects,
-        "DIALECTS",
-        "gemini,openai,anthropic",
-        Kind::Text("names out of gemini, openai, anthropic, separated by commas"),
-        "What clients may speak. The paths of the others do not exist.",
-    ),
-    setting(
-        Group::Dialects,
-        "EARLY_HEARTBEAT_MS",
-        "0",
-        Kind::Whole { min: 0, max: 10 * MINUTE_MS },
-        "In a stream for an OpenAI or Anthropic client: the head and a first heartbeat are sent after this \
-         time without an event. An error after that comes as an event of a 200. 0 turns it off.",
-    ),
-    setting(
-        Group::Dialects,
-        "SIGNATURE_CACHE_BYTES",
-        "16MiB",
-        Kind::Bytes { min: 0, max: 4 * GIBIBYTE },
-        "Memory for the thought signatures that OpenAI and Anthropic clients do not bring back; 0 turns \
-         it off.",
-    ),
+    dialects::DIALECTS,
+    dialects::EARLY_HEARTBEAT_MS,
+    dialects::SIGNATURE_CACHE_BYTES,
     // Retries and circuit breaker
     setting(
         Group::Resilience,
@@ -513,8 +494,6 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
 ];
 
-const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const MEBIBYTE: u64 = 1 << 20;
-const GIBIBYTE: u64 = 1 << 30;

@@ -299,14 +299,16 @@ impl Server {
                     let answer = Box::pin(self.proxy.handle(&self.platform, request));
                     after_others(answer).await
                 }
-                Some(after) => match self.answer_early(request, after).await {
-                    First::Answer(response) => response,
-                    First::Head(headers, body) => {
-                        let mut response = http::Response::new(open.with_awaited(body));
-                        *response.headers_mut() = headers;
-                        return Ok(response);
+                Some(after) => {
+                    match after_others(Box::pin(self.answer_early(request, after))).await {
+                        First::Answer(response) => response,
+                        First::Head(headers, body) => {
+                            let mut response = http::Response::new(open.with_awaited(body));
+                            *response.headers_mut() = headers;
+                            return Ok(response);
+                        }
                     }
-                },
+                }
             },
         };
         if version < Version::HTTP_2 && (refusal.is_some() || self.proxy.metrics().shutting_down())

@@ -1,6 +1,8 @@
 //! Clients that hold a connection without using it, over real sockets. Tests of timeouts of a minute
 //! run on tokio's paused clock.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use code_assist_core::settings::{Layer, Settings, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -225,4 +227,29 @@ async fn an_answer_without_waiting_lets_other_tasks_run_first() {
     note("the answer");
     other.await.unwrap();
     assert_eq!(*order.lock().unwrap(), ["another task", "the answer"]);
+}
+
+#[tokio::test]
+async fn other_tasks_run_between_pipelined_requests_with_and_without_early_heads() {
+    const REQUESTS: usize = 5000;
+    for settings in [&[][..], &[("EARLY_HEARTBEAT_MS", "1000")]] {
+        let listening = Listening::start(settings).await;
+        let turns = Arc::new(AtomicUsize::new(0));
+        let other = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    yield_now().await;
+                }
+            }
+        });
+        let usual = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n".repeat(REQUESTS - 1);
+        let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let received = listening.exchange(format!("{usual}{last}").as_bytes()).await;
+        other.abort();
+        assert_eq!(received.matches("HTTP/1.1 ").count(), REQUESTS);
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns >= REQUESTS, "{turns} turns with {settings:?}");
+    }
 }

@@ -251,3 +251,26 @@ fn a_request_whose_translation_never_fits_is_too_large_and_not_to_be_sent_again(
         assert_eq!(answer.header("x-should-retry"), "false");
     }
 }
+
+#[test]
+fn a_whole_answer_has_memory_in_both_forms_while_it_is_translated() {
+    let text = "x".repeat(3 << 20);
+    let answer = format!(
+        r#"{{"response":{{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"{text}"}}]}},"finishReason":"STOP"}}]}}}}"#
+    );
+    for (budget, fits) in [("5MiB", false), ("16MiB", true)] {
+        let answer = answer.clone();
+        let fixture = Fixture::with(&[("MEMORY_BUDGET_BYTES", budget)], move |request| {
+            request.line.contains("enerateContent").then(|| Reply::ok(answer.clone()))
+        });
+        for api in ALL {
+            let answer = fixture.ask(api.path(), &api.body("gemini-2.5-pro", ""));
+            let overloaded = if api == Api::Messages { 529 } else { 503 };
+            let expected = if fits { 200 } else { overloaded };
+            assert_eq!(answer.status, expected, "{api:?} with {budget}");
+        }
+        let gemini = r#"{"contents":[{"parts":[{"text":"hi"}]}]}"#;
+        let answer = fixture.ask("/v1beta/models/gemini-2.5-pro:generateContent", gemini);
+        assert_eq!(answer.status, 200, "nothing is translated");
+    }
+}

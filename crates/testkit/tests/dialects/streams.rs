@@ -1,11 +1,14 @@
 //! Streams in the dialects: events as they come, heartbeats, ends and breaks.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
 use code_assist_core::EarlyHead;
 use code_assist_testkit::client::{ask, post};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply};
+use http_body::Body as _;
 
 use crate::fixture::{ALL, Api, Fixture};
 
@@ -59,6 +62,56 @@ fn a_client_gets_heartbeats_while_upstream_is_silent() {
 }
 
 #[test]
+fn a_client_gets_heartbeats_while_upstream_sends_nothing_for_it() {
+    let comments = |request: &Received| {
+        is_stream(request).then(|| {
+            let mut reply = Reply::pieces([data(&event("Hel"))]);
+            for _ in 0..4 {
+                let comment = Piece::Data(": still here\r\n\r\n".into());
+                reply = reply.then([Piece::Silence(Duration::from_secs(10)), comment]);
+            }
+            reply.then([data(&last_event("lo"))])
+        })
+    };
+    let fixture = Fixture::with(&[], comments);
+    let body = Api::Chat.body("gemini-2.5-pro", r#","stream":true"#);
+    let answer = fixture.ask(Api::Chat.path(), &body);
+    assert_eq!(answer.text().matches(": \n\n").count(), 2, "{}", answer.text());
+}
+
+#[test]
+fn an_event_that_is_not_complete_has_memory_besides_the_answer_so_far() {
+    const MEBIBYTE: usize = 1 << 20;
+    let half = |request: &Received| {
+        is_stream(request).then(|| {
+            let whole = data(&event(&"x".repeat(2 * MEBIBYTE)));
+            let part = Piece::Data(format!("data: {}", "y".repeat(3 * MEBIBYTE)).into());
+            let broken = Piece::Break("reset".into());
+            Reply::pieces([whole, part, Piece::Silence(Duration::from_secs(1)), broken])
+        })
+    };
+    let fixture = Fixture::with(&[("MEMORY_BUDGET_BYTES", "64MiB")], half);
+    let body = Api::Responses.body("gemini-2.5-pro", r#","stream":true"#);
+    let mut most = 0;
+    fixture.script.run(&fixture.proxy, async {
+        let request = post(Api::Responses.path(), &body);
+        let mut body = fixture.proxy.handle(&fixture.script, request).await.into_body();
+        // Responses repeats the whole text at the end, so that it is kept until then.
+        let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(first.is_some());
+        poll_fn(|cx| {
+            let next = Pin::new(&mut body).poll_frame(cx);
+            most = most.max(fixture.proxy.memory().used());
+            next
+        })
+        .await
+        .expect("an error event")
+        .expect("the body itself does not break");
+    });
+    assert!(most >= 5 * MEBIBYTE, "{most} bytes");
+}
+
+#[test]
 fn a_break_is_an_error_event_and_never_a_silent_end() {
     let broken = |request: &Received| {
         is_stream(request)
@@ -96,7 +149,8 @@ fn after_an_early_head_an_error_is_an_event() {
     for api in ALL {
         let fixture = Fixture::with(&[("EARLY_HEARTBEAT_MS", "1000")], failing);
         let early = EarlyHead::default();
-        let mut request = post(api.path(), &api.body("gemini-2.5-pro", r#","stream":true"#));
+        let body = api.body("models/gemini-2.5-pro", r#","stream":true,"no_such_field":1"#);
+        let mut request = post(api.path(), &body);
         request.extensions_mut().insert(early.clone());
         assert_eq!(early.begin(), None);
         let asking = ask(&fixture.proxy, &fixture.script, request);
@@ -108,6 +162,8 @@ fn after_an_early_head_an_error_is_an_event() {
         let (answer, headers) = fixture.script.run(&fixture.proxy, both(asking, begin));
         let headers = headers.expect("the stream is awaited");
         assert_eq!(headers["content-type"], "text/event-stream", "{api:?}");
+        assert_eq!(headers["x-proxy-model"], "gemini-2.5-pro", "{api:?}");
+        assert_eq!(headers["x-proxy-dropped-fields"], "no_such_field", "{api:?}");
         assert!(!early.heartbeat().is_empty());
         assert_eq!(answer.status, 200, "{api:?}");
         assert!(answer.text().contains("error"), "{api:?}: {}", answer.text());
@@ -118,7 +174,7 @@ fn after_an_early_head_an_error_is_an_event() {
 async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
     let (mut first, mut second) = (Box::pin(first), Box::pin(second));
     let (mut one, mut other) = (None, None);
-    std::future::poll_fn(move |cx| {
+    poll_fn(move |cx| {
         use std::task::Poll;
         if one.is_none()
             && let Poll::Ready(output) = first.as_mut().poll(cx)

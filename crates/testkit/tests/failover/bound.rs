@@ -109,3 +109,19 @@ fn a_later_upstream_of_the_signatures_own_provider_gets_them_unchanged() {
     let sent = fixture.script.received(":generateContent").pop().unwrap();
     assert!(sent.body.contains("c2lnbmF0dXJl"), "{}", sent.body);
 }
+
+#[test]
+fn one_body_with_placeholders_has_memory_however_many_upstreams_stand_in() {
+    let fixture = Fixture::with(&["gemini-api", "vertex", "code-assist"], |settings| {
+        settings.failover = on();
+        settings.failover_signatures = FailoverSignatures::Placeholder;
+        settings.memory_budget_bytes = 8 << 20;
+    });
+    fixture.answers("gemini-api", quota()).answers("vertex", quota());
+    let long = "x".repeat(3 << 20);
+    let body = format!(
+        r#"{{"contents":[{{"role":"user","parts":[{{"text":"{long}"}}]}},{{"role":"model","parts":[{{"text":"x","thoughtSignature":"c2ln"}}]}},{{"role":"user","parts":[{{"text":"go on"}}]}}]}}"#
+    );
+    let answer = fixture.ask(post(PATH, &body));
+    assert_eq!(answer.header("x-proxy-upstream"), "code-assist", "{}", answer.text());
+}

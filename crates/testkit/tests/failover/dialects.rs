@@ -64,6 +64,23 @@ fn what_only_the_second_upstream_takes_is_translated_for_it() {
     assert_eq!(sent["contents"][0]["parts"][1]["fileData"]["fileUri"], "https://example.com/a.png");
 }
 
+#[test]
+fn an_upstream_that_cannot_take_a_request_holds_none_of_its_memory() {
+    // A translation takes about 12 MB while it is made.
+    let many = vec![r#"{"type":"text","text":"x"}"#; 15_000].join(",");
+    let body = format!(
+        r#"{{"model":"gemini-2.5-flash","messages":[{{"role":"user","content":[{many},{{"type":"image_url","image_url":{{"url":"https://example.com/a.png"}}}}]}}]}}"#
+    );
+    let fixture = Fixture::with(&["gemini-api", "code-assist", "second"], |settings| {
+        settings.failover = on();
+        settings.memory_budget_bytes = 20 << 20;
+    });
+    fixture.answers("gemini-api", quota());
+    let answer = fixture.ask(request("/v1/chat/completions", &body));
+    assert_eq!(answer.header("x-proxy-upstream"), "second", "{}", answer.text());
+    assert_eq!(fixture.calls("code-assist"), 0);
+}
+
 fn bodies(fixture: &Fixture, name: &str) -> Vec<Value> {
     let calls = fixture.script.all_received();
     let of_models =

@@ -75,7 +75,6 @@ impl TranslatedEncoder {
     }
 
     pub(in crate::dialect) fn event(&mut self, event: impl GeminiEvent) -> Result<Bytes, Error> {
-        self.event.clear();
         self.event.reserve(event.len_hint());
         event.write_line(&mut self.event);
         if self.out.capacity() < BUFFER {
@@ -85,6 +84,7 @@ impl TranslatedEncoder {
             self.left_out.event(&event);
             self.writer.event(&event, &mut self.out)
         });
+        sse::clear(&mut self.event);
         if let Err(error) = written {
             self.out.clear();
             return Err(error);
@@ -204,6 +204,39 @@ mod tests {
     use super::*;
     use crate::dialect::translate::target::{SignatureRecall, Target};
     use crate::google::ProviderKind;
+
+    struct Line(String);
+
+    impl GeminiEvent for Line {
+        fn len_hint(&self) -> usize {
+            self.0.len()
+        }
+
+        fn write_line(self, out: &mut BytesMut) {
+            out.extend_from_slice(self.0.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_long_event_leaves_no_memory_behind() {
+        let request =
+            Bytes::from_static(br#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#);
+        let target = Target::new("gemini-2.5-pro", ProviderKind::Vertex);
+        let (_, plan) = GenerateCall::ChatCompletions.translate(&request, &target).unwrap();
+        let birth = Birth { seed: [0; 32], now: 0, signatures: target.signatures };
+        let form = AnswerForm { plan, birth, request_id: String::new() };
+        let mut encoder = TranslatedEncoder::new(&form);
+        for length in [1 << 20, 10] {
+            let text = "x".repeat(length);
+            let event =
+                format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}"#);
+            let piece = encoder.event(Line(event)).unwrap();
+            assert!(piece.len() > length);
+            drop(piece);
+            let kept = encoder.event.capacity() + encoder.out.capacity();
+            assert!(kept < 100_000, "{kept} bytes after one of {length}");
+        }
+    }
 
     #[test]
     fn a_whole_answer_is_complete_whatever_its_reason_leaves_open() {

@@ -66,6 +66,8 @@ pub(super) struct Selection<'a> {
     announced: bool,
     /// The signatures were replaced for `upstream`.
     replaced: bool,
+    /// How many bytes are reserved for a body with placeholders.
+    placeholder_bytes: usize,
 }
 
 /// An upstream that cannot serve the request.
@@ -120,6 +122,7 @@ impl Proxy {
             failed: Vec::new(),
             announced: false,
             replaced: false,
+            placeholder_bytes: 0,
         })))
     }
 
@@ -241,26 +244,20 @@ impl Proxy {
             selection.upstream = upstream;
             selection.replaced = is_foreign;
             self.name_model(selection, request);
-            let mut original = original.clone();
-            if request.source.is_some() {
-                match self.translate(upstream, request, context).await {
-                    Ok(()) => original = request.body.clone(),
-                    // This provider cannot take what the client asks for.
-                    Err(error) => {
-                        let reason = FailoverReason::NotFound;
-                        selection.failed.push(Failed { upstream, reason, error });
-                        continue;
-                    }
-                }
+            if request.source.is_none() {
+                request.body = original.clone();
+            } else if let Err(error) = self.translate(upstream, request, context).await {
+                // This provider cannot take what the client asks for.
+                let reason = FailoverReason::NotFound;
+                selection.failed.push(Failed { upstream, reason, error });
+                continue;
             }
-            request.body = if selection.replaced {
-                match self.without_signatures(&original, context).await {
-                    Ok(body) => body,
+            if selection.replaced {
+                match self.without_signatures(selection, &request.body, context).await {
+                    Ok(body) => request.body = body,
                     Err(_) => return Err(self.all_failed(selection, context)),
                 }
-            } else {
-                original
-            };
+            }
             self.use_upstream(upstream, context);
             match self.prepare(upstream, request, context).await {
                 Ok(prepared) => return Ok(prepared),
@@ -372,11 +369,14 @@ impl Proxy {
     /// The body with placeholders for its signatures.
     async fn without_signatures<P: Platform>(
         &self,
+        selection: &mut Selection<'_>,
         body: &Bytes,
         context: &mut RequestContext<P>,
     ) -> Result<Bytes, Error> {
         let (length, longest) = (body.len(), self.settings.queue_timeout);
-        memory::grow(context, length, longest).await?;
+        let more = length.saturating_sub(selection.placeholder_bytes);
+        memory::grow(context, more, longest).await?;
+        selection.placeholder_bytes += more;
         let text = body.clone();
         let work = move || facts::replace_signatures(&text).to_bytes();
         Box::pin(memory::work_on(length, context, longest, work)).await

@@ -77,7 +77,6 @@ impl Proxy {
             };
             match answer {
                 Ok(answer) => writer.answer(method, &answer, batch.len())?,
-                // Some models at Vertex AI take one text a call.
                 Err(error)
                     if method == EmbeddingsMethod::Predict && may_take_fewer(&error, &batch) =>
                 {

@@ -32,7 +32,7 @@ use crate::error::{Error, Refusal, RefusalCode};
 use crate::memory;
 use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
-use crate::policy::memory::MemoryReservation;
+use crate::policy::memory::{MemoryReservation, SMALL_ANSWER};
 use crate::settings::ModelAlias;
 use crate::upstream::Upstream;
 
@@ -89,6 +89,10 @@ impl Proxy {
             translation_bytes,
             reserved: 0,
             without_signatures: false,
+            early: match model_call {
+                ModelCall::Stream => self.early_place(parts, context),
+                ModelCall::Whole(_) => None,
+            },
         });
         let mut request = ModelRequest::new(&target, model_call, Bytes::new());
         request.source = Some(source);
@@ -96,11 +100,6 @@ impl Proxy {
         self.translate(choice.upstream(), &mut request, context).await?;
         match model_call {
             ModelCall::Stream => {
-                if self.settings.early_heartbeat.is_some()
-                    && let Some(source) = &request.source
-                {
-                    self.announce_stream(parts, self.answer_form(source, context), context);
-                }
                 let incoming = Incoming::<B>::Read(choice, &mut request);
                 self.stream(incoming, context, Framing::Sse).await
             }
@@ -139,6 +138,10 @@ impl Proxy {
             answer.body = call.answer(&answer.body)?;
         } else if let Some(form) = self.answer_form(source, context) {
             let (length, longest) = (answer.body.len(), self.settings.queue_timeout);
+            // Both forms are held for a moment. What every request has covers a short one.
+            if length > SMALL_ANSWER {
+                Box::pin(memory::grow(context, length, longest)).await?;
+            }
             let text = answer.body.clone();
             let work = move || form.whole(&text);
             let (body, left_out) =
@@ -179,31 +182,32 @@ impl Proxy {
             without_signatures: source.without_signatures,
             ..Target::new(model, provider.kind())
         };
+        let Some(source) = &mut request.source else { return Ok(()) };
         let (call, body) = (source.call, source.body.clone());
         let (length, longest) = (body.len(), self.settings.queue_timeout);
-        let (needed, reserved) = (source.translation_bytes, source.reserved);
-        if needed > reserved {
-            let (limits, more) = (self.body_limits(), needed - reserved);
+        let more = source.translation_bytes.saturating_sub(source.reserved);
+        if more > 0 {
+            let limits = self.body_limits();
             let held = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
             if held.saturating_add(more) > limits.memory {
                 return Err(limits.over_budget());
             }
             memory::grow(context, more, longest).await?;
+            // Noted at once: another upstream may be asked after a translation that fails.
+            source.reserved += more;
         }
         let work = move || call.translate(&body, &target);
         let translation = Box::pin(memory::work_on(length, context, longest, work)).await??;
         // The translated body is a second copy, and usually all that is left of the memory.
-        let (reserved, left) = (reserved.max(needed), translation.written.body.len());
-        if left > reserved {
-            memory::grow(context, left - reserved, longest).await?;
+        let left = translation.written.body.len();
+        if left > source.reserved {
+            memory::grow(context, left - source.reserved, longest).await?;
         } else {
-            context.shrink_memory_by(reserved - left);
+            context.shrink_memory_by(source.reserved - left);
         }
+        source.reserved = left;
         request.body = translation.written.body.clone();
-        if let Some(source) = &mut request.source {
-            source.reserved = left;
-            source.translation = Some(translation);
-        }
+        source.translation = Some(translation);
         Ok(())
     }
 

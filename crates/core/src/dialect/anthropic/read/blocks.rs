@@ -245,3 +245,8 @@ fn joined<'a>(texts: impl IntoIterator<Item = Option<JsonText<'a>>>) -> Option<T
         }
     }
 }
+
+/// What the model reads when a tool becomes known.
+pub(super) fn available(tool: &str) -> String {
+    format!("Tool {tool} is available now.")
+}

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::blocks::{Block, Item, read_item};
+use super::blocks::{Block, Item, available, read_item};
 use super::path::Path;
 use super::served;
 use crate::dialect::translate::draft::{Call, ClientToolName, DraftRequest, Piece, ToolResult};
@@ -310,10 +310,6 @@ impl<'d, 'a> Conversation<'d, 'a> {
             Role::User => Piece::UserText(text),
         });
     }
-}
-
-fn available(tool: &str) -> String {
-    format!("Tool {tool} is available now.")
 }
 
 /// The raw signature that a client without `thinking` blocks brings back on a call.

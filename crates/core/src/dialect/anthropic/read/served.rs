@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::blocks::Block;
+use super::blocks::{Block, available};
 use crate::dialect::translate::text::JsonText;
 
 /// True for a call or a result of such a tool.
@@ -92,9 +92,7 @@ impl Found<'_> {
         lines.extend([self.text, self.stdout, self.stderr].into_iter().filter_map(decoded));
         lines.extend(decoded(self.error_code).map(|code| format!("Error: {code}")));
         for tool in self.tool_references.map(found).unwrap_or_default() {
-            lines.extend(
-                decoded(tool.tool_name).map(|name| format!("Tool {name} is available now.")),
-            );
+            lines.extend(decoded(tool.tool_name).map(|name| available(&name)));
         }
     }
 }

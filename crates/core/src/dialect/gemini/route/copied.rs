@@ -85,16 +85,16 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     let raw = &raw[at..];
     // A segment may hide a slash (`files%2Fabc`).
     let names: Vec<&str> = segments[at..].iter().flat_map(|it| it.split('/')).collect();
-    let (collection, _) = split(names.first()?);
+    let (first, _) = split(names.first()?);
     let (last, verb) = split(names.last()?);
     let is_bare_model = names.len() == 1 && verb.is_some_and(|verb| ABSENT_METHODS.contains(&verb));
-    let is_known = is_bare_model || collection == "models" || is_collection(collection);
-    if is_foreign(collection) || (!is_known && before.version.is_none() && before.media.is_none()) {
+    let collection = if is_bare_model { "models" } else { first };
+    let is_known = collection == "models" || is_collection(collection);
+    if is_foreign(first) || (!is_known && before.version.is_none() && before.media.is_none()) {
         return None;
     }
-    let is_model = is_bare_model || collection == "models";
     let model = if is_bare_model { Some(last) } else { names.get(1).map(|name| split(name).0) };
-    let model = model.filter(|_| is_model).and_then(model_name);
+    let model = model.filter(|_| collection == "models").and_then(model_name);
     let version = before.version.unwrap_or(ApiVersion::V1Beta);
     if let (Some(verb @ ("embedContent" | "batchEmbedContents")), Some(model)) = (verb, model)
         && *method == Method::POST
@@ -111,7 +111,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     Some(Beyond::Copy(CopiedPath {
         path: format!("{media}/{}/{models}{}", version.as_str(), raw.join("/")),
         kind: kind(before.media, (collection, verb), &names, has("operations")),
-        collection: if is_bare_model { "models" } else { collection }.to_owned(),
+        collection: collection.to_owned(),
         verb: verb.map(str::to_owned),
         model: model.map(str::to_owned),
         is_token: names.iter().any(|name| is_auth_tokens(name)),
@@ -365,6 +365,13 @@ mod tests {
             assert_eq!((found.verb.as_deref(), found.model.as_deref()), (verb, model), "{target}");
             assert!(!found.is_token, "{target}");
         }
+    }
+
+    #[test]
+    fn a_model_without_its_collection_may_have_the_name_of_another_collection() {
+        let bare = copied("//files:batchGenerateContent/");
+        assert_eq!((&*bare.collection, bare.model.as_deref()), ("models", Some("files")));
+        assert_eq!(ask(&bare.path), Some(Beyond::Copy(bare)));
     }
 
     #[test]

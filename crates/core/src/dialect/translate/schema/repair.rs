@@ -23,6 +23,7 @@ pub(super) fn repaired(schema: &RawValue) -> Option<String> {
         bytes_left: Cell::new(text.len().saturating_mul(MOST_READINGS)),
     };
     let mut is_changed = walk.merge_all_of(&mut root, 0);
+    is_changed |= keep_last_reference(&mut root);
     let names = |value: &RawValue| -> Vec<String> {
         let members = serde_json::from_str::<Members<'_>>(value.get()).unwrap_or_default();
         members.0.into_iter().map(|member| member.name.into_owned()).collect()
@@ -50,10 +51,24 @@ pub(super) fn repaired(schema: &RawValue) -> Option<String> {
 
 /// A schema's reference: its place and its pointer.
 fn reference<'a>(schema: &Members<'a>) -> Option<(usize, Cow<'a, str>)> {
-    schema.0.iter().enumerate().find_map(|(at, member)| {
-        let value = member.raw().filter(|_| member.name == "$ref")?;
-        Some((at, JsonText::of(value)?.decoded()))
-    })
+    let mut members = schema.0.iter().enumerate();
+    members.find_map(|(at, member)| Some((at, pointer(member)?.decoded())))
+}
+
+fn pointer<'a>(member: &Member<'a>) -> Option<JsonText<'a>> {
+    JsonText::of(member.raw().filter(|_| member.name == "$ref")?)
+}
+
+/// Of repeated references the last one counts, as for JSON readers. True if one was dropped.
+fn keep_last_reference(schema: &mut Members<'_>) -> bool {
+    let before = schema.0.len();
+    let mut later = schema.0.iter().filter(|member| pointer(member).is_some()).count();
+    schema.0.retain(|member| {
+        let is_reference = pointer(member).is_some();
+        later -= usize::from(is_reference);
+        !is_reference || later == 0
+    });
+    schema.0.len() != before
 }
 
 /// How deep schemas are nested that are repaired. Google refuses much less depth.
@@ -119,8 +134,9 @@ impl Walk {
         match (text.as_bytes().first()?, holds) {
             (b'{', Holds::Schema) => {
                 let mut schema: Members<'_> = serde_json::from_str(text).ok()?;
-                let is_merged = self.merge_all_of(&mut schema, depth);
-                let is_changed = self.keywords_of(&mut schema, depth) || is_merged;
+                let mut is_changed = self.merge_all_of(&mut schema, depth);
+                is_changed |= keep_last_reference(&mut schema);
+                is_changed |= self.keywords_of(&mut schema, depth);
                 is_changed.then(|| schema.written())
             }
             (b'{', Holds::Members) => {

@@ -229,3 +229,14 @@ fn a_root_that_is_a_reference_cannot_lead_into_a_keyword_that_the_repair_drops()
     let kept = r##"{"$ref":"#/$defs/P","$defs":{"P":{}}}"##;
     assert_eq!(answer(kept), kept);
 }
+
+#[test]
+fn of_repeated_references_the_last_one_counts() {
+    let repaired = answer(r##"{"$ref":"#/$defs/Q","$ref":"#/$defs/P","$defs":{"P":{}}}"##);
+    assert_eq!(repaired, r##"{"$ref":"#/$defs/P","$defs":{"P":{}}}"##);
+    let repaired =
+        answer(r##"{"$ref":"#/$defs/P","$ref":"#/$defs/Q","title":"x","$defs":{"P":{}}}"##);
+    assert_eq!(repaired, r##"{"title":"x","$defs":{"P":{}}}"##);
+    let within = answer(r##"{"items":{"$ref":"#/$defs/P","$ref":"#/$defs/Q"},"$defs":{"P":{}}}"##);
+    assert_eq!(within, r##"{"items":{},"$defs":{"P":{}}}"##);
+}
