@@ -32,6 +32,12 @@ impl KeyDigest {
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
     }
+
+    /// The identity of the person or program whose `[[key]]` tables have this `id`. It differs from the
+    /// digest of every key, since a key has no control characters.
+    pub fn of_id(id: &str) -> Self {
+        Self(Sha256::new().chain_update(b"id\0").chain_update(id.as_bytes()).finalize().into())
+    }
 }
 
 impl fmt::Display for KeyDigest {

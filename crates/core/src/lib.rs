@@ -42,6 +42,7 @@ mod intake;
 pub mod internals;
 mod job;
 mod json;
+mod keys;
 mod memory;
 mod metrics;
 mod payload;
@@ -61,7 +62,9 @@ pub use body::ProxyBody;
 pub use caller::{Caller, KeyDigest, Rate, RateStanding};
 pub use dialect::gemini::error::body as gemini_error_body;
 pub use dialect::gemini::models::Model;
-pub use error::{Awaited, BodyBound, CredentialKind, Error, ErrorSource};
+pub use error::{
+    Awaited, BodyBound, CredentialKind, Error, ErrorSource, ExhaustedBudget, RateLimitName,
+};
 pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
@@ -71,6 +74,10 @@ pub use payload::Payload;
 pub use platform::{
     AdminPort, Admission, BodyError, CredentialFile, OnAdmission, Peer, Platform, ProcessStats,
     RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
+};
+pub use policy::budget::{
+    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedReservation,
+    SharedStanding, Shortage, UsageBatch, UsageRow, judge,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

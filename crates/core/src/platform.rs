@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use http::{Request, Response};
 use crate::caller::{Caller, Rate, RateStanding};
 use crate::job::BackgroundJob;
 use crate::payload::Payload;
+use crate::policy::budget::{Day, SharedReservation, SharedStanding, UsageBatch, UsageRow};
 use crate::policy::lock::{FencingToken, LockResult};
 use crate::signing::{RsaKey, SignError};
 use crate::time::{Monotonic, Timestamp};
@@ -169,6 +171,36 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         let _ = (caller, rate);
         None
+    }
+
+    /// Asks whether a request may begin, among all processes that share the store, and reserves its
+    /// estimate if so. Returns `None` when that is not possible; then the process's own counts apply.
+    async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
+        let _ = request;
+        None
+    }
+
+    /// Adds to the usage in the store. After an error it is called again with the same batch, which takes
+    /// effect once.
+    async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
+        let _ = batch;
+        Err(StoreError("this store keeps no usage".to_owned()))
+    }
+
+    /// The usage in the store of these days, of one key or of all, in the order of day, key and model.
+    async fn usage(
+        &self,
+        days: RangeInclusive<Day>,
+        key: Option<&str>,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let _ = (days, key);
+        Err(StoreError("this store keeps no usage".to_owned()))
+    }
+
+    /// Removes the usage of the days before this one.
+    async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {
+        let _ = before;
+        Ok(())
     }
 
     /// False when the store in use is not the configured one (memory in place of a file).

@@ -179,7 +179,7 @@ fn resolving() -> Rounds {
 }
 
 fn admitting() -> Rounds {
-    Rounds::on((Access::new(&settings(&[])), request_to("/")), |(access, request)| {
+    Rounds::on((Access::new(&settings(&[]), &[]), request_to("/")), |(access, request)| {
         assert!(admit(access, request, &Mutex::default()));
     })
 }
@@ -188,7 +188,7 @@ fn admitting_key() -> Rounds {
     let keys: Vec<String> = (0..10).map(|n| format!("sk-{n}-secret-of-a-client")).collect();
     let mut request = request_to("/");
     request.headers_mut().insert("x-goog-api-key", HeaderValue::from_static(KEY));
-    let access = Access::new(&settings(&[("PROXY_API_KEYS", &keys.join(","))]));
+    let access = Access::new(&settings(&[("PROXY_API_KEYS", &keys.join(","))]), &[]);
     Rounds::on((access, request, Mutex::default()), |(access, request, guesses)| {
         assert!(admit(access, request, guesses));
     })

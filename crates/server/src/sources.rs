@@ -41,6 +41,7 @@ impl Sources {
                 has_host,
                 is_on_network: false,
                 has_path: Some(&|path| Path::new(path).exists()),
+                key_tables: &file.key_tables,
                 upstream_tables: &file.upstreams,
                 emulated: self.emulated.map(EmulatedProvider::names),
             };

@@ -16,6 +16,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::caller::{Caller, KeyDigest};
 use crate::error::Error;
+use crate::keys::{self, KeyHolder};
 use crate::platform::Peer;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::settings::{AllowedHosts, ApiKey, Settings};
@@ -36,10 +37,14 @@ pub struct Access {
 }
 
 impl Access {
-    /// The rules of these settings.
-    pub fn new(settings: &Settings) -> Self {
+    /// The rules of these settings. `holders` are those of their keys; none without `[[key]]` tables.
+    pub fn new(settings: &Settings, holders: &[Arc<KeyHolder>]) -> Self {
         let Settings { host, api_keys, allowed_hosts, allowed_origins, .. } = settings;
-        Self::of(host, api_keys, allowed_hosts, allowed_origins)
+        let mut access = Self::of(host, api_keys, allowed_hosts, allowed_origins);
+        if !holders.is_empty() {
+            access.keys = holders.iter().map(KnownKey::held).collect();
+        }
+        access
     }
 
     /// Decides whether a request is admitted.
@@ -129,7 +134,7 @@ impl Access {
     fn of(host: &str, keys: &[ApiKey], hosts: &AllowedHosts, origins: &[String]) -> Self {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self {
-            keys: (1..).zip(keys).map(|(number, key)| KnownKey::new(number, key)).collect(),
+            keys: (1..).zip(keys).map(|(number, key)| KnownKey::plain(number, key)).collect(),
             hosts: hosts.clone(),
             origins: AllowedOrigins::new(origins),
             is_local: is_loopback(host),
@@ -145,7 +150,11 @@ impl Access {
         }
         let index = usize::try_from(found.checked_sub(1)?).ok()?;
         let key = self.keys.get(index)?;
-        Some(Client { key: Some(key.digest), label: Some(Arc::clone(&key.label)) })
+        Some(Client {
+            key: Some(key.identity),
+            label: Some(Arc::clone(&key.label)),
+            holder: key.holder.clone(),
+        })
     }
 
     fn allowed_origin<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
@@ -166,14 +175,16 @@ impl fmt::Debug for Access {
 }
 
 /// The client of a request.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Client {
-    /// The digest of the client's key, for limits and caches; `None` without a valid key.
+    /// The identity of the key's holder, for limits and caches; `None` without a valid key.
     pub key: Option<KeyDigest>,
     /// The key's name, else its place in the list, as in `#2`; `None` without a valid key. It
     /// contains no hash of the key: more people may read logs and metrics than may know the keys, and a
     /// guessed key could be compared with a hash.
     pub label: Option<Arc<str>>,
+    /// The holder of the key, where there are `[[key]]` tables.
+    pub holder: Option<Arc<KeyHolder>>,
 }
 
 /// What a request needs to be admitted.
@@ -275,16 +286,26 @@ pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 #[derive(Clone)]
 struct KnownKey {
     digest: KeyDigest,
+    /// For limits and caches.
+    identity: KeyDigest,
     label: Arc<str>,
+    holder: Option<Arc<KeyHolder>>,
 }
 
 impl KnownKey {
     /// `number` is the key's place in the list.
-    fn new(number: usize, key: &ApiKey) -> Self {
+    fn plain(number: usize, key: &ApiKey) -> Self {
         let digest = KeyDigest::of(key.key.expose_secret());
-        // No name begins with `#`.
-        let label = key.name.clone().unwrap_or_else(|| format!("#{number}"));
-        Self { digest, label: label.into() }
+        Self { digest, identity: digest, label: keys::label(number, key), holder: None }
+    }
+
+    fn held(holder: &Arc<KeyHolder>) -> Self {
+        Self {
+            digest: holder.settings.digest,
+            identity: holder.identity,
+            label: Arc::clone(holder.id()),
+            holder: Some(Arc::clone(holder)),
+        }
     }
 }
 

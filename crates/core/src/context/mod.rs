@@ -19,6 +19,7 @@ use crate::dialect::{Dialect, LeftOut, Operation};
 use crate::error::Error;
 use crate::google::usage::TokenUsage;
 use crate::ids::RequestId;
+use crate::keys::KeyHolder;
 use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
 use crate::platform::Platform;
 use crate::policy::breaker::CallOutcomes;
@@ -57,6 +58,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) admitted: bool,
     /// The name of the client's key for logs and metrics.
     pub(crate) client: Option<Arc<str>>,
+    /// The holder of the client's key, where there are `[[key]]` tables.
+    pub(crate) holder: Option<Arc<KeyHolder>>,
     /// When the client stops waiting, if it has said so.
     pub(crate) deadline: Option<Deadline>,
     /// Headers that the answer carries, whatever it will be.
@@ -179,6 +182,7 @@ impl<P: Platform> RequestContext<P> {
             peer: None,
             admitted: false,
             client: None,
+            holder: None,
             deadline: None,
             headers: HeaderMap::new(),
             timings: Timings::default(),

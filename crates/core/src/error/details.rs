@@ -17,7 +17,7 @@ impl Error {
             Self::MethodNotAllowed { allow } => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allow));
             }
-            Self::ApiKeyInvalid | Self::ApiKeyMissing => {
+            Self::ApiKeyExpired { .. } | Self::ApiKeyInvalid | Self::ApiKeyMissing => {
                 // `Basic` would make browsers ask for a password.
                 let challenge = HeaderValue::from_static("Bearer realm=\"code-assist-proxy\"");
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
@@ -38,6 +38,12 @@ impl Error {
                 let codes: Vec<&str> = reasons.iter().map(|(code, _)| code.as_str()).collect();
                 vec![(Cow::Borrowed("upstreamReasons"), codes.join(","))]
             }
+            Self::BudgetExhausted(budget) => vec![
+                (Cow::Borrowed("budget"), budget.budget.to_owned()),
+                (Cow::Borrowed("limit"), budget.limit.clone()),
+                (Cow::Borrowed("used"), budget.used.clone()),
+                (Cow::Borrowed("resets_at"), budget.resets_at.rfc3339()),
+            ],
             Self::CircuitOpen { model: Some(model), .. } => {
                 vec![(Cow::Borrowed("model"), model.clone())]
             }

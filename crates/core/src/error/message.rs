@@ -4,11 +4,22 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Awaited, BodyBound, BrokenAt, CredentialKind, Error};
+use crate::policy::budget::Day;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AccountIneligible { reasons } => write_ineligible(f, reasons),
+            Self::AdminOnly { what } => write!(
+                f,
+                "Your key may not read {what}, which concerns all keys. The proxy's operator can set \
+                 `admin = true` in the key's table. Your own usage is at /usage."
+            ),
+            Self::ApiKeyExpired { since } => write!(
+                f,
+                "Your key for this proxy has expired on {}. Ask the proxy's operator for a new one.",
+                Day::of(*since)
+            ),
             Self::ApiKeyInvalid => f.write_str(
                 "The API key is not one of this proxy's keys. The proxy does not take Google API \
                  keys: ask its operator for a key of PROXY_API_KEYS.",
@@ -35,6 +46,24 @@ impl fmt::Display for Error {
                 f,
                 "The request body is larger than the {limit} bytes that this proxy accepts. Send \
                  less, or have its operator raise MAX_REQUEST_BODY_BYTES."
+            ),
+            Self::BudgetExhausted(budget) if budget.may_pass => write!(
+                f,
+                "Requests of your key that are in flight have reserved what is left of its {} ({} of {} \
+                 are used). Please retry in {}.",
+                budget.budget,
+                budget.used,
+                budget.limit,
+                Plain(budget.after)
+            ),
+            Self::BudgetExhausted(budget) => write!(
+                f,
+                "The budget {} of your key is used up: {} of {}. It begins anew in {}; the proxy's \
+                 operator can raise it.",
+                budget.budget,
+                budget.used,
+                budget.limit,
+                Plain(budget.after)
             ),
             Self::CircuitOpen { after, model: None } => write!(
                 f,
@@ -165,6 +194,11 @@ impl fmt::Display for Error {
                 "This proxy does not let clients use {what}: the tokens that it makes go to Google \
                  without the proxy, at its operator's cost. The operator can set ALLOW_AUTH_TOKENS=true."
             ),
+            Self::ModelNotAllowed { model } => write!(
+                f,
+                "Your key for this proxy may not use the model {model:?}. GET /v1beta/models lists those \
+                 that it may use; the proxy's operator can add the model to `models` of the key."
+            ),
             Self::NotFound { what } => write!(
                 f,
                 "{what} is not found. This proxy offers {OFFERED}; GET / lists all its paths."
@@ -228,10 +262,10 @@ impl fmt::Display for Error {
                  again in {}; or have the proxy's operator raise MAX_CONCURRENT_REQUESTS_PER_CALLER.",
                 Plain(*after)
             ),
-            Self::RateLimited { after } => write!(
+            Self::RateLimited { limit, after } => write!(
                 f,
-                "You have reached this proxy's own rate limit (RATE_LIMIT_MAX_REQUESTS), not \
-                 Google's. Please retry in {}.",
+                "You have reached this proxy's own rate limit ({}), not Google's. Please retry in {}.",
+                limit.setting(),
                 Plain(*after)
             ),
             Self::Refused(refusal) => f.write_str(&refusal.message),

@@ -19,6 +19,7 @@ use http::StatusCode;
 
 use crate::failure::{Failure, FailureClass};
 use crate::google::error::UpstreamError;
+use crate::time::Timestamp;
 
 /// Why a request gets no answer from a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,17 @@ pub enum Error {
         /// Each upstream reason code with its message, such as `UNSUPPORTED_CLIENT`.
         reasons: Vec<(String, String)>,
     },
-    /// The client's key is not one of `PROXY_API_KEYS`.
+    /// Only the operator, or a key with `admin`, may read this.
+    AdminOnly {
+        /// The path.
+        what: &'static str,
+    },
+    /// The client's key has expired.
+    ApiKeyExpired {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The client's key is none that the operator has set.
     ApiKeyInvalid,
     /// The client sends no key.
     ApiKeyMissing,
@@ -41,6 +52,8 @@ pub enum Error {
         /// What sets the limit.
         bound: BodyBound,
     },
+    /// The budget of the client's key is used up, or requests in flight have reserved the rest.
+    BudgetExhausted(Box<ExhaustedBudget>),
     /// No endpoint may be called, since circuit breakers are open.
     CircuitOpen {
         /// How long until the next call is let through.
@@ -108,6 +121,11 @@ pub enum Error {
         /// The value for `Allow`.
         allow: &'static str,
     },
+    /// The operator does not let the client's key use this model.
+    ModelNotAllowed {
+        /// The model, by the name that upstream knows.
+        model: String,
+    },
     /// The path or model does not exist.
     NotFound {
         /// The path without its query, or `models/x`.
@@ -171,8 +189,10 @@ pub enum Error {
         /// True when the caller holds its share of the permits, and not all permits are held.
         own_share: bool,
     },
-    /// The caller has reached the proxy's own rate limit.
+    /// The caller has reached a rate limit of the proxy's own.
     RateLimited {
+        /// Which one it is.
+        limit: RateLimitName,
         /// How long until the next request is allowed.
         after: Duration,
     },
@@ -328,6 +348,46 @@ pub enum BodyBound {
     Setting,
 }
 
+/// A budget of a key that lets no request begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExhaustedBudget {
+    /// The key of the `[[key]]` table that sets the limit, such as `tokens_per_day`.
+    pub budget: &'static str,
+    /// The limit, in tokens or in the currency of the prices.
+    pub limit: String,
+    /// What is used of it.
+    pub used: String,
+    /// When the budget begins anew.
+    pub resets_at: Timestamp,
+    /// How long to wait before the next attempt: until then, or less where requests in flight have
+    /// reserved the rest.
+    pub after: Duration,
+    /// The limit is not used up: requests in flight have reserved the rest, and may need less.
+    pub may_pass: bool,
+}
+
+/// The rate limits of the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimitName {
+    /// `RATE_LIMIT_MAX_REQUESTS`, for every caller.
+    AllCallers,
+    /// `requests_per_minute` of a key.
+    RequestsPerMinute,
+    /// `tokens_per_minute` of a key.
+    TokensPerMinute,
+}
+
+impl RateLimitName {
+    /// The name of the setting.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::AllCallers => "RATE_LIMIT_MAX_REQUESTS",
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::TokensPerMinute => "tokens_per_minute",
+        }
+    }
+}
+
 /// What did not arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
@@ -403,11 +463,12 @@ impl Error {
     /// How long the client should wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::BudgetExhausted(budget) => Some(budget.after),
             Self::ConnectionsExhausted => Some(Duration::from_secs(1)),
             Self::CircuitOpen { after, .. }
             | Self::Overloaded { after }
             | Self::QueueTimeout { after, .. }
-            | Self::RateLimited { after }
+            | Self::RateLimited { after, .. }
             | Self::TooManyAttempts { after } => Some(*after),
             Self::TokenUnavailable { after, .. } => Some(*after).filter(|after| !after.is_zero()),
             Self::Upstream(error) => error.retry_delay,

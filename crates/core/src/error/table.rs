@@ -23,6 +23,10 @@ impl Error {
             Self::AccountIneligible { .. } => {
                 (S::FORBIDDEN, Some("ACCOUNT_INELIGIBLE"), "account_ineligible", Operator)
             }
+            Self::AdminOnly { .. } => (S::FORBIDDEN, Some("ADMIN_ONLY"), "admin_only", Client),
+            Self::ApiKeyExpired { .. } => {
+                (S::UNAUTHORIZED, Some("API_KEY_EXPIRED"), "api_key_expired", Client)
+            }
             Self::ApiKeyInvalid => {
                 (S::UNAUTHORIZED, Some("API_KEY_INVALID"), "api_key_invalid", Client)
             }
@@ -32,6 +36,9 @@ impl Error {
             Self::BadPageToken => (S::BAD_REQUEST, None, "bad_page_token", Client),
             Self::BodyTooLarge { .. } => {
                 (S::PAYLOAD_TOO_LARGE, Some("BODY_TOO_LARGE"), "body_too_large", Client)
+            }
+            Self::BudgetExhausted(_) => {
+                (S::TOO_MANY_REQUESTS, Some("BUDGET_EXHAUSTED"), "budget_exhausted", Client)
             }
             Self::CircuitOpen { .. } => {
                 (S::SERVICE_UNAVAILABLE, Some("CIRCUIT_OPEN"), "circuit_open", Upstream)
@@ -79,6 +86,9 @@ impl Error {
             }
             Self::MethodNotAllowed { .. } => {
                 (S::METHOD_NOT_ALLOWED, Some("METHOD_NOT_ALLOWED"), "method_not_allowed", Client)
+            }
+            Self::ModelNotAllowed { .. } => {
+                (S::FORBIDDEN, Some("MODEL_NOT_ALLOWED"), "model_not_allowed", Client)
             }
             // The reason of `NotOffered`, which clients know.
             Self::NeedsProject { .. } => {

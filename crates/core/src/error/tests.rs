@@ -31,6 +31,8 @@ fn every_error() -> Vec<Error> {
             ],
         },
         Error::AccountIneligible { reasons: vec![] },
+        Error::AdminOnly { what: "/metrics" },
+        Error::ApiKeyExpired { since: Timestamp(1_801_353_600_000) },
         Error::ApiKeyInvalid,
         Error::ApiKeyMissing,
         Error::BadPageToken,
@@ -103,7 +105,11 @@ fn every_error() -> Vec<Error> {
         Error::ProjectRequired,
         Error::QueueTimeout { after: Duration::from_secs(1), own_share: false },
         Error::QueueTimeout { after: Duration::from_secs(1), own_share: true },
-        Error::RateLimited { after: Duration::from_millis(1500) },
+        Error::RateLimited { limit: RateLimitName::AllCallers, after: Duration::from_millis(1500) },
+        Error::RateLimited { limit: RateLimitName::TokensPerMinute, after: Duration::from_secs(4) },
+        Error::ModelNotAllowed { model: text("gemini-2.5-pro") },
+        Error::BudgetExhausted(Box::new(exhausted(false))),
+        Error::BudgetExhausted(Box::new(exhausted(true))),
         Error::RequestTimeout,
         Refusal::error(
             RefusalCode::UnsupportedValue,
@@ -182,7 +188,7 @@ fn the_reasons_are_those_of_the_contract() {
                 "WEBSOCKET_REQUIRED",
             ],
         ),
-        (401, "UNAUTHENTICATED", &["API_KEY_MISSING", "API_KEY_INVALID"]),
+        (401, "UNAUTHENTICATED", &["API_KEY_MISSING", "API_KEY_INVALID", "API_KEY_EXPIRED"]),
         (
             403,
             "PERMISSION_DENIED",
@@ -194,6 +200,8 @@ fn the_reasons_are_those_of_the_contract() {
                 "PROJECT_REQUIRED",
                 "RPC_NOT_ALLOWED",
                 "NOT_ALLOWED",
+                "ADMIN_ONLY",
+                "MODEL_NOT_ALLOWED",
             ],
         ),
         (404, "NOT_FOUND", &["NOT_FOUND", "NOT_OFFERED_BY_CODE_ASSIST", "NOT_OFFERED_BY_UPSTREAM"]),
@@ -201,7 +209,7 @@ fn the_reasons_are_those_of_the_contract() {
         (413, "INVALID_ARGUMENT", &["BODY_TOO_LARGE"]),
         (501, "UNIMPLEMENTED", &["WEBSOCKET_UNSUPPORTED"]),
         (408, "DEADLINE_EXCEEDED", &["REQUEST_TIMEOUT"]),
-        (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED", "TOO_MANY_ATTEMPTS"]),
+        (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED", "BUDGET_EXHAUSTED", "TOO_MANY_ATTEMPTS"]),
         (500, "INTERNAL", &["INTERNAL"]),
         (
             502,
@@ -323,10 +331,10 @@ fn labels_are_one_word_for_each_variant() {
 fn a_delay_in_a_message_is_read_back_by_the_error_reader() {
     for millis in [0, 1, 250, 1500, 56_180, 60_000] {
         let after = Duration::from_millis(millis);
-        let body = body(&Error::RateLimited { after });
+        let body = body(&Error::RateLimited { limit: RateLimitName::AllCallers, after });
         let error = crate::google::error::from_event(&body);
         assert_eq!(error.retry_delay, Some(after));
-        let message = Error::RateLimited { after }.message();
+        let message = Error::RateLimited { limit: RateLimitName::AllCallers, after }.message();
         assert!(message.ends_with(&format!("retry in {}.", Plain(after))), "{message}");
     }
 }
@@ -442,5 +450,16 @@ fn what_no_upstream_has_names_the_provider_that_has_it() {
             let metadata = &body["error"]["details"][0]["metadata"];
             assert_eq!(metadata["offeredBy"].as_str(), provider);
         }
+    }
+}
+
+fn exhausted(may_pass: bool) -> ExhaustedBudget {
+    ExhaustedBudget {
+        budget: "tokens_per_day",
+        limit: "1000".to_owned(),
+        used: if may_pass { "900" } else { "1012" }.to_owned(),
+        resets_at: Timestamp(1_801_353_600_000),
+        after: Duration::from_secs(if may_pass { 2 } else { 7200 }),
+        may_pass,
     }
 }

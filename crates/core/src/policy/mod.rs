@@ -28,6 +28,7 @@
 //! one. A verdict says that a request has to wait, and the request asks again after its own timer.
 
 pub mod breaker;
+pub mod budget;
 pub mod cache;
 pub mod call_signatures;
 pub mod endpoint;

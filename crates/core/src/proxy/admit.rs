@@ -43,6 +43,12 @@ impl Proxy {
         let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
         context.caller = client.key.map_or(from, Caller::Key);
         context.client = client.label;
+        if let Some(holder) = client.holder {
+            if let Some(since) = holder.expired(|| context.platform().wall_clock()) {
+                return Err(Error::ApiKeyExpired { since });
+            }
+            context.holder = Some(holder);
+        }
         let route = route.map_err(|error| self.route_error(error, parts.uri.path()))?;
         let route = self.on_port(route, parts)?;
         let operation = route.operation();

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use crate::context::RequestContext;
-use crate::error::Error;
+use crate::error::{Error, RateLimitName};
 use crate::platform::Platform;
 use crate::policy::rate_limit::RateLimiter;
 use crate::settings::Settings;
@@ -51,7 +51,7 @@ impl CallerLimits {
         };
         context.headers.extend(standing.headers());
         match standing.refused {
-            Some(after) => Err(Error::RateLimited { after }),
+            Some(after) => Err(Error::RateLimited { limit: RateLimitName::AllCallers, after }),
             None => Ok(()),
         }
     }

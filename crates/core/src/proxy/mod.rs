@@ -49,8 +49,10 @@ use crate::google::ProviderKind;
 use crate::ids::RequestId;
 use crate::intake;
 use crate::job::{BackgroundJob, Job};
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::platform::{Admission, Platform, RequestBodyError};
+use crate::policy::budget::ProcessId;
 use crate::policy::call_signatures::CallSignatures;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
@@ -71,6 +73,8 @@ pub struct Proxy {
     settings: Arc<Settings>,
     /// Read once a request, replaced as a whole by [`Proxy::reload`].
     reloadable: RwLock<Arc<ReloadableSettings>>,
+    /// What the holders of keys have used.
+    keys: Keys,
     limits: CallerLimits,
     guesses: Mutex<KeyGuesses>,
     coalescer: Coalescer,
@@ -89,9 +93,11 @@ impl Proxy {
         let upstreams = settings.upstreams.iter().map(|it| (&it.name, &*it.endpoints));
         let metrics = Arc::new(Metrics::new(upstreams, clock, now));
         let memory = MemoryBudget::new(settings.memory_budget_bytes);
-        memory.set_keys(settings.api_keys.len());
+        memory.set_keys(settings.number_of_keys());
+        let keys = Keys::new(ProcessId(platform.random()));
         Self {
-            reloadable: RwLock::new(ReloadableSettings::new(&settings)),
+            reloadable: RwLock::new(ReloadableSettings::new(&settings, &keys)),
+            keys,
             limits: CallerLimits::new(&settings),
             guesses: Mutex::default(),
             coalescer: Coalescer::new(&settings, &metrics),

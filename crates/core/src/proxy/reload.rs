@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError};
 
 use super::Proxy;
 use crate::access::Access;
+use crate::keys::Keys;
 use crate::platform::Platform;
-use crate::settings::{ModelAlias, Settings};
+use crate::settings::{ModelAlias, PriceSettings, Settings};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
 #[derive(Debug)]
@@ -14,14 +15,21 @@ pub(super) struct ReloadableSettings {
     pub(super) access: Access,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
+    /// What models cost.
+    pub(super) prices: Vec<PriceSettings>,
     keys: usize,
 }
 
 impl ReloadableSettings {
-    pub(super) fn new(settings: &Settings) -> Arc<Self> {
+    pub(super) fn new(settings: &Settings, keys: &Keys) -> Arc<Self> {
         let model_aliases = settings.model_aliases.clone();
-        let keys = settings.api_keys.len();
-        Arc::new(Self { access: Access::new(settings), model_aliases, keys })
+        let holders = keys.holders(settings);
+        Arc::new(Self {
+            access: Access::new(settings, &holders),
+            model_aliases,
+            prices: settings.prices.clone(),
+            keys: settings.number_of_keys(),
+        })
     }
 }
 
@@ -38,8 +46,8 @@ impl Proxy {
     /// flight are not affected.
     pub fn reload(&self, settings: &Settings) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
-            ReloadableSettings::new(settings);
-        self.memory.set_keys(settings.api_keys.len());
+            ReloadableSettings::new(settings, &self.keys);
+        self.memory.set_keys(settings.number_of_keys());
     }
 
     /// True while clients must present a key.

@@ -13,7 +13,7 @@ impl SettingsReader<'_> {
         self.check_keys(settings, on_network);
         self.check_encryption(settings);
         // Bad keys are already reported.
-        let has_keys = !settings.api_keys.is_empty()
+        let has_keys = settings.number_of_keys() > 0
             || self.problems.iter().any(|problem| problem.name == "PROXY_API_KEYS");
         if !settings.host.is_empty() && !settings.is_loopback() && !has_keys {
             if settings.allow_unauthenticated {

@@ -9,6 +9,7 @@ mod access_tests;
 mod combinations;
 mod dialects;
 mod error;
+mod keys;
 mod models;
 mod parse;
 mod read;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use keys::{KeySettings, KeyTables, OwnCredentials, PriceSettings, price_of};
 pub use models::ModelAlias;
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
@@ -140,6 +142,10 @@ pub struct Settings {
     pub rate_limit_window: Duration,
     /// `PROXY_API_KEYS`.
     pub api_keys: Vec<ApiKey>,
+    /// The `[[key]]` tables, in the order of the file.
+    pub keys: Vec<KeySettings>,
+    /// The `[[price]]` tables, in the order of the file. The first one whose pattern matches counts.
+    pub prices: Vec<PriceSettings>,
     /// `ALLOW_UNAUTHENTICATED`.
     pub allow_unauthenticated: bool,
     /// `ALLOWED_HOSTS`.
@@ -217,6 +223,11 @@ impl Settings {
             None if keys > 1 => (all / 2).max(1),
             None => all,
         }
+    }
+
+    /// How many keys there are.
+    pub fn number_of_keys(&self) -> usize {
+        self.api_keys.len() + self.keys.len()
     }
 
     /// `OAUTH_TOKEN_URL`, if it is not Google's own address.
@@ -331,12 +342,16 @@ pub struct Machine<'a> {
     pub is_on_network: bool,
     /// Whether there is something at a path. `None`: there are no files, and no metadata server either.
     pub has_path: Option<&'a dyn Fn(&str) -> bool>,
+    /// The `[[key]]` and `[[price]]` tables of the TOML file.
+    pub key_tables: &'a KeyTables,
     /// The `[[upstream]]` tables of the TOML file.
     pub upstream_tables: &'a [UpstreamTable],
     /// The providers that an emulator plays in place of Google. They need no credentials, and nothing
     /// that is set for an upstream counts but the order of `UPSTREAMS`.
     pub emulated: Option<&'a [&'static str]>,
 }
+
+static NO_KEY_TABLES: KeyTables = KeyTables::NONE;
 
 /// A machine of which nothing is known: every name has an address, and no path leads to a file.
 impl Default for Machine<'_> {
@@ -346,6 +361,7 @@ impl Default for Machine<'_> {
             has_host: &|_| true,
             is_on_network: false,
             has_path: Some(&|_| false),
+            key_tables: &NO_KEY_TABLES,
             upstream_tables: &[],
             emulated: None,
         }

@@ -75,6 +75,8 @@ pub(super) fn settings(
         rate_limit: count(reader.whole("RATE_LIMIT_MAX_REQUESTS")),
         rate_limit_window: Duration::from_millis(reader.whole("RATE_LIMIT_WINDOW_MS")),
         api_keys: reader.text("PROXY_API_KEYS", parse::api_keys).unwrap_or_default(),
+        keys: Vec::new(),
+        prices: Vec::new(),
         allow_unauthenticated: reader.switch("ALLOW_UNAUTHENTICATED"),
         allowed_hosts: AllowedHosts::Listed(
             reader.text("ALLOWED_HOSTS", parse::allowed_hosts).unwrap_or_default(),

@@ -7,7 +7,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use code_assist_core::settings::{self, Problem, SETTINGS, Secrecy, UpstreamTable, Warning};
+use code_assist_core::settings::{
+    self, KeyTables, Problem, SETTINGS, Secrecy, UpstreamTable, Warning,
+};
 use toml::{Table, Value};
 
 /// The values in the file, and the problems with it.
@@ -17,6 +19,8 @@ pub(crate) struct ConfigFile {
     pub(crate) path: Option<String>,
     /// By the keys of the file, which are in lower case. May hold secrets, so `Debug` omits them.
     values: Values,
+    /// The `[[key]]` and `[[price]]` tables.
+    pub(crate) key_tables: KeyTables,
     /// The `[[upstream]]` tables, in the order of the file.
     pub(crate) upstreams: Vec<UpstreamTable>,
     /// What prevents a start.

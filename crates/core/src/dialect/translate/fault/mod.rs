@@ -274,13 +274,17 @@ impl FaultClass {
     fn of(error: &Error) -> Self {
         match error {
             Error::AccountIneligible { .. }
+            | Error::AdminOnly { .. }
             | Error::HostNotAllowed { .. }
+            | Error::ModelNotAllowed { .. }
             | Error::NotAllowed { .. }
             | Error::OriginNotAllowed { .. }
             | Error::ProjectRequired
             | Error::RpcNotAllowed { .. }
             | Error::ValidationRequired { .. } => Self::Forbidden,
-            Error::ApiKeyInvalid | Error::ApiKeyMissing => Self::Key,
+            Error::ApiKeyExpired { .. } | Error::ApiKeyInvalid | Error::ApiKeyMissing => Self::Key,
+            Error::BudgetExhausted(budget) if budget.may_pass => Self::RateLimited,
+            Error::BudgetExhausted(_) => Self::Quota,
             Error::BadPageToken
             | Error::HostMissing
             | Error::MalformedBody

@@ -4,7 +4,7 @@ use Dialect::{Anthropic, OpenAi};
 
 use super::*;
 use crate::dialect::{anthropic, openai};
-use crate::error::{Awaited, BodyBound, BrokenAt, CredentialKind};
+use crate::error::{Awaited, BodyBound, BrokenAt, CredentialKind, RateLimitName};
 
 /// Google's error with this status, name and message, and with `details`.
 fn google(http: u16, status: &str, message: &str, details: &str) -> Error {
@@ -379,7 +379,7 @@ fn each_error_of_the_proxys_is_a_row_of_the_table() {
         elsewhere(not_offered),
         elsewhere(needs_project),
         (
-            Error::RateLimited { after: second },
+            Error::RateLimited { limit: RateLimitName::AllCallers, after: second },
             (429, LIMIT, Some("rate_limit_exceeded"), None),
             (429, LIMIT),
             false,
@@ -525,7 +525,10 @@ fn the_bodies_keep_googles_status_and_details() {
 
 #[test]
 fn the_proxys_own_bodies_have_the_details_that_the_gemini_api_gets() {
-    let fault = Fault::of(&Error::RateLimited { after: Duration::from_secs(2) }, OpenAi);
+    let fault = Fault::of(
+        &Error::RateLimited { limit: RateLimitName::AllCallers, after: Duration::from_secs(2) },
+        OpenAi,
+    );
     assert_eq!(
         openai::error::body(&fault),
         concat!(

@@ -1,0 +1,122 @@
+//! The holders of keys: what each may do, and what each has used.
+
+mod account;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use secrecy::ExposeSecret;
+
+use crate::caller::KeyDigest;
+use crate::policy::budget::{Limits, ProcessId};
+use crate::settings::{ApiKey, KeySettings, Settings};
+use crate::sync::lock;
+use crate::time::Timestamp;
+
+pub use account::KeyAccount;
+
+/// A key that a client may present, with what its holder may do.
+#[derive(Debug)]
+pub struct KeyHolder {
+    /// The key's table, or what stands in for one.
+    pub settings: KeySettings,
+    /// The identity for limits and caches.
+    pub identity: KeyDigest,
+    /// True for one of `PROXY_API_KEYS`, which has no table: it may read metrics and detailed health.
+    pub is_plain: bool,
+    /// What has been used under the `id`.
+    pub account: Arc<KeyAccount>,
+}
+
+impl KeyHolder {
+    /// The name in logs, metrics and usage.
+    pub fn id(&self) -> &Arc<str> {
+        &self.settings.id
+    }
+
+    /// When the key has expired, if it has. `clock` is read only for a key that expires.
+    pub fn expired(&self, clock: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
+        self.settings.expires.filter(|at| *at <= clock())
+    }
+
+    /// Whether the holder may read metrics and detailed health.
+    pub fn may_read_metrics(&self) -> bool {
+        self.is_plain || self.settings.admin
+    }
+}
+
+/// Two holders are equal if they are the same person's and have the same key.
+impl PartialEq for KeyHolder {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity == other.identity && self.settings.digest == other.settings.digest
+    }
+}
+
+/// What all keys have used. It outlives the tables: a reload finds the accounts again by `id`.
+#[derive(Debug)]
+pub struct Keys {
+    /// This process, for a store that several share.
+    pub process: ProcessId,
+    accounts: Mutex<HashMap<Arc<str>, Arc<KeyAccount>>>,
+}
+
+impl Keys {
+    /// No accounts yet.
+    pub fn new(process: ProcessId) -> Self {
+        Self { process, accounts: Mutex::default() }
+    }
+
+    /// The holders of the keys in these settings: those of the tables, then those of `PROXY_API_KEYS`.
+    /// Without tables there are none, and no usage is counted.
+    pub fn holders(&self, settings: &Settings) -> Vec<Arc<KeyHolder>> {
+        if settings.keys.is_empty() {
+            return Vec::new();
+        }
+        let tables = settings.keys.iter().map(|table| {
+            let identity = KeyDigest::of_id(&table.id);
+            self.holder(table.clone(), identity, false)
+        });
+        let plain = (1..).zip(&settings.api_keys).map(|(number, key)| {
+            let digest = KeyDigest::of(key.key.expose_secret());
+            self.holder(plain_settings(label(number, key), digest), digest, true)
+        });
+        tables.chain(plain).map(Arc::new).collect()
+    }
+
+    /// All accounts, in the order of their ids.
+    pub fn accounts(&self) -> Vec<Arc<KeyAccount>> {
+        let mut accounts: Vec<_> = lock(&self.accounts).values().cloned().collect();
+        accounts.sort_by(|a, b| a.id.cmp(&b.id));
+        accounts
+    }
+
+    fn holder(&self, settings: KeySettings, identity: KeyDigest, is_plain: bool) -> KeyHolder {
+        let id = &settings.id;
+        let mut accounts = lock(&self.accounts);
+        let account = accounts.entry(Arc::clone(id)).or_insert_with(|| KeyAccount::new(id));
+        let account = Arc::clone(account);
+        drop(accounts);
+        KeyHolder { settings, identity, is_plain, account }
+    }
+}
+
+/// The name of one of `PROXY_API_KEYS` in logs: its own, else its place in the list, as in `#2`. No name
+/// begins with `#`.
+pub fn label(number: usize, key: &ApiKey) -> Arc<str> {
+    key.name.clone().unwrap_or_else(|| format!("#{number}")).into()
+}
+
+fn plain_settings(id: Arc<str>, digest: KeyDigest) -> KeySettings {
+    KeySettings {
+        id,
+        digest,
+        models: Vec::new(),
+        upstreams: Vec::new(),
+        requests_per_minute: None,
+        limits: Limits::default(),
+        expires: None,
+        own: None,
+        code_assist_protocol: None,
+        admin: false,
+    }
+}

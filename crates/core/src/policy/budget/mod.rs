@@ -1,0 +1,15 @@
+//! Usage and budgets of keys (`docs/TEAM.md`).
+//!
+//! A request **reserves** an estimate of what it will use before it goes upstream, and **settles** with what
+//! upstream has counted once its answer has ended. What is reserved and what is used never exceed a limit by
+//! more than an estimate is wrong.
+
+mod charge;
+mod day;
+mod judge;
+mod shared;
+
+pub use charge::{Charge, Cost, Price};
+pub use day::Day;
+pub use judge::{Budget, Counts, Limits, Reserved, Shortage, judge};
+pub use shared::{ProcessId, SharedReservation, SharedStanding, UsageBatch, UsageRow};
