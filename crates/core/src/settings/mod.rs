@@ -40,6 +40,7 @@ pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
 pub use suggest::suggestion;
 pub use table::{SETTINGS, find};
+pub(crate) use upstreams::is_json;
 pub use upstreams::{
     AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
     FailoverSignatures, GeminiApiSettings, GoogleCredentials, ModelPattern, UnusedUpstream,
@@ -60,6 +61,8 @@ pub struct Settings {
     pub admin_port: Option<u16>,
     /// The upstreams in use, in order of preference; at least one. Their names differ.
     pub upstreams: Vec<UpstreamSettings>,
+    /// The base URLs of Code Assist for keys with a login of their own.
+    pub code_assist_endpoints: Vec<String>,
     /// `FAILOVER`.
     pub failover: Failover,
     /// `FAILOVER_MODELS`, in order.

@@ -30,6 +30,11 @@ pub(super) fn settings(
         failover: reader.failover(&upstreams.in_use),
         failover_models: reader.failover_models(&upstreams.in_use),
         failover_signatures: reader.failover_signatures(),
+        code_assist_endpoints: reader.code_assist_endpoints(
+            &upstreams.in_use,
+            machine,
+            allow_insecure_upstream,
+        ),
         upstreams: upstreams.in_use,
         public_url: reader.text("PUBLIC_URL", base_url),
         allow_auth_tokens: reader.switch("ALLOW_AUTH_TOKENS"),

@@ -18,6 +18,7 @@ use secrecy::SecretString;
 
 pub use failover::{Failover, FailoverModel, FailoverReason, FailoverSignatures};
 pub(super) use parse::base_url;
+pub(crate) use parse::is_json;
 pub use tables::UpstreamTable;
 
 use super::{CredentialsJson, ModelAlias, models};

@@ -158,7 +158,7 @@ pub(super) fn model_name(text: &str) -> Option<&str> {
 }
 
 /// Whether credentials are the JSON itself, and not the path of a file that holds it.
-pub(in crate::settings) fn is_json(text: &str) -> bool {
+pub(crate) fn is_json(text: &str) -> bool {
     let odd = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK || c == '"' || c == '\'';
     let text = text.trim_matches(odd);
     if text.starts_with('{') {
