@@ -115,6 +115,7 @@ impl Proxy {
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
             process_stats: ProcessStats::default(),
+            keys: None,
         }
     }
 }
