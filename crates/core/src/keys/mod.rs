@@ -2,6 +2,7 @@
 
 mod account;
 mod flush;
+pub mod usage;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;

@@ -57,7 +57,7 @@ impl Proxy {
             match self.coalescer.find(choice.upstream(), &prepared.cache, call, context).await? {
                 Lookup::Lead(leader) => leader,
                 Lookup::Found(mut answer) => {
-                    self.note_giver(&answer.headers, context);
+                    self.note_giver(request.target.upstreams, &answer.headers, context);
                     answer.headers.extend(prepared.headers);
                     return Ok(answer);
                 }
@@ -94,7 +94,7 @@ impl Proxy {
         };
         self.reserve(rule, context.bytes_in, context).await?;
         loop {
-            self.announce(choice, context);
+            self.announce(request.target.upstreams, choice, context);
             let way = (choice.upstream(), &*request, &mut *prepared);
             let error = match self.ask_once(way, call, context).await {
                 Ok(answer) => {
@@ -168,7 +168,7 @@ impl Proxy {
         };
         self.reserve(ChargeRule::PromptAndAnswer, context.bytes_in, context).await?;
         loop {
-            self.announce(&mut choice, context);
+            self.announce(request.target.upstreams, &mut choice, context);
             if let Some(source) = &request.source
                 && let Some(early) = &source.early
                 && let Some(form) = self.answer_form(source, context)
