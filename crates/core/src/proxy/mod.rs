@@ -5,6 +5,7 @@
 
 mod admit;
 mod allowed;
+mod budget;
 pub mod check;
 mod choose;
 mod coalesce;
@@ -25,6 +26,7 @@ mod respond;
 mod root;
 mod source;
 mod translated;
+mod usage;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -206,11 +208,18 @@ impl Proxy {
         }
     }
 
-    /// Looks after tokens, credential files and what other processes have found out. A shell calls it
-    /// about once a second.
+    /// Looks after the usage of keys, tokens, credential files and what other processes have found out. A shell
+    /// calls it about once a second.
     pub async fn tick<P: Platform>(&self, platform: &P) {
         self.metrics.log_left_out(false, platform.now());
+        self.keys.flush(platform).await;
+        self.keys.load(platform).await;
         self.upstreams.tick(platform).await;
+    }
+
+    /// Stores what keys have used. The shell calls it when it stops, once no request is left.
+    pub async fn flush_usage<P: Platform>(&self, platform: &P) {
+        self.keys.flush_all(platform).await;
     }
 
     /// Writes the log lines that are held back. The shell calls it when it stops.
@@ -319,6 +328,7 @@ impl Proxy {
             Route::Translated(call, _) => {
                 Box::pin(self.translated(upstreams, parts, body, context, &call)).await
             }
+            Route::Usage => Box::pin(self.usage(parts, context)).await,
             Route::VertexResource(resource) => {
                 Box::pin(self.vertex_resource(upstreams, parts, body, context, &resource)).await
             }
