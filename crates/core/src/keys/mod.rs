@@ -1,6 +1,7 @@
 //! The holders of keys: what each may do, and what each has used.
 
 mod account;
+mod retention;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use crate::sync::lock;
 use crate::time::Timestamp;
 
 pub use account::KeyAccount;
+use retention::Retention;
 
 /// A key that a client may present, with what its holder may do.
 #[derive(Debug)]
@@ -58,12 +60,13 @@ pub struct Keys {
     /// This process, for a store that several share.
     pub process: ProcessId,
     accounts: Mutex<HashMap<Arc<str>, Arc<KeyAccount>>>,
+    retention: Retention,
 }
 
 impl Keys {
     /// No accounts yet.
     pub fn new(process: ProcessId) -> Self {
-        Self { process, accounts: Mutex::default() }
+        Self { process, accounts: Mutex::default(), retention: Retention::default() }
     }
 
     /// The holders of the keys in these settings: those of the tables, then those of `PROXY_API_KEYS`.

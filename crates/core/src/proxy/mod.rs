@@ -210,6 +210,7 @@ impl Proxy {
     pub async fn tick<P: Platform>(&self, platform: &P) {
         self.metrics.log_left_out(false, platform.now());
         self.upstreams.tick(platform).await;
+        self.keys.remove_old_usage(platform, self.settings.usage_retention_days).await;
     }
 
     /// Writes the log lines that are held back. The shell calls it when it stops.
