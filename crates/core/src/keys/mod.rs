@@ -3,6 +3,7 @@
 mod account;
 mod flush;
 mod retention;
+pub mod usage;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
