@@ -215,6 +215,7 @@ impl Proxy {
         self.keys.flush(platform).await;
         self.keys.load(platform).await;
         self.upstreams.tick(platform).await;
+        self.keys.remove_old_usage(platform, self.settings.usage_retention_days).await;
     }
 
     /// Stores what keys have used. The shell calls it when it stops, once no request is left.
