@@ -17,22 +17,28 @@ mod redact;
 mod reference;
 mod spec;
 mod store;
+mod suggest;
 mod table;
 #[cfg(test)]
 mod tests;
 mod upstreams;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use keys::{KeySettings, KeyTables, OwnCredentials, PriceSettings, price_of};
+pub use keys::{
+    FieldKind, KEY_FIELDS, KeySettings, KeyTables, KeyTablesError, OwnCredentials, PRICE_FIELDS,
+    PriceSettings, TableField, price_of,
+};
 pub use models::ModelAlias;
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
+pub use suggest::suggestion;
 pub use table::{SETTINGS, find};
 pub(crate) use upstreams::is_json;
 pub use upstreams::{
@@ -228,9 +234,10 @@ impl Settings {
         }
     }
 
-    /// How many keys there are.
+    /// How many holders of keys there are. Tables with one `id` are those of one holder.
     pub fn number_of_keys(&self) -> usize {
-        self.api_keys.len() + self.keys.len()
+        let holders: BTreeSet<&str> = self.keys.iter().map(|key| &*key.id).collect();
+        self.api_keys.len() + holders.len()
     }
 
     /// `OAUTH_TOKEN_URL`, if it is not Google's own address.
