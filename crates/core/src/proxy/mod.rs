@@ -5,6 +5,7 @@
 
 mod admit;
 mod allowed;
+mod budget;
 pub mod check;
 mod choose;
 mod coalesce;
