@@ -1,0 +1,25 @@
+//! `keys`: makes and lists the keys of `[[key]]` tables.
+
+mod arguments;
+mod file;
+mod list;
+mod new;
+mod table;
+
+pub(crate) use arguments::{KeysArguments, KeysTask};
+
+use crate::CommandError;
+use crate::sources::Sources;
+
+/// Runs one of the commands.
+pub(crate) fn run(task: &KeysTask, sources: &Sources) -> Result<(), CommandError> {
+    match task {
+        KeysTask::New(new) => new::run(new, sources),
+        KeysTask::List { json } => {
+            let (settings, warnings) = sources.read().map_err(CommandError::Settings)?;
+            warnings.iter().for_each(crate::warn);
+            list::run(&settings, *json);
+            Ok(())
+        }
+    }
+}
