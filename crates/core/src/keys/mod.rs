@@ -1,6 +1,7 @@
 //! The holders of keys: what each may do, and what each has used.
 
 mod account;
+pub mod usage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

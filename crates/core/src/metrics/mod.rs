@@ -13,6 +13,7 @@ mod failovers;
 mod families;
 mod health;
 mod histogram;
+mod key_families;
 mod labels;
 mod names;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub(crate) use exposition::ExpositionFormat;
 pub(crate) use health::{
     CredentialStatus, HealthInput, InabilityStatus, RestingModelStatus, UpstreamInput,
 };
+pub(crate) use key_families::KeysInput;
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
 use dialects::DialectCounts;

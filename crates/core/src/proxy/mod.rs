@@ -24,6 +24,7 @@ mod respond;
 mod root;
 mod source;
 mod translated;
+mod usage;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -314,6 +315,7 @@ impl Proxy {
             Route::Translated(call, _) => {
                 Box::pin(self.translated(parts, body, context, &call)).await
             }
+            Route::Usage => Box::pin(self.usage(parts, context)).await,
             Route::VertexResource(resource) => {
                 Box::pin(self.vertex_resource(parts, body, context, &resource)).await
             }
