@@ -25,7 +25,9 @@ impl ReloadableSettings {
         let model_aliases = settings.model_aliases.clone();
         let holders = keys.holders(settings);
         Arc::new(Self {
-            access: Access::new(settings, &holders),
+            // Without holders no usage is counted, and the operator's key has nothing to read.
+            access: Access::new(settings, &holders)
+                .with_operator(keys.operator().filter(|_| !holders.is_empty())),
             model_aliases,
             prices: settings.prices.clone(),
             keys: settings.number_of_keys(),
