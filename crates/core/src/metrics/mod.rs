@@ -126,6 +126,10 @@ struct UpstreamMetrics {
 }
 
 impl Metrics {
+    /// The position of the endpoints of keys' own upstreams: no failure there says anything of the operator's
+    /// upstreams, which health and alerts are about.
+    pub(crate) const NO_ENDPOINT: usize = 1 << 30;
+
     /// Makes counters at zero, whose time begins now. `upstreams` are the names in order of preference,
     /// each with its base URLs.
     pub(crate) fn new<'a>(

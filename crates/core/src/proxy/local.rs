@@ -106,7 +106,7 @@ impl Proxy {
             now,
             store_connected: platform.store_connected(),
             store_stats: platform.store_stats(),
-            upstreams: self.upstreams.iter().map(|it| it.health(clock, now)).collect(),
+            upstreams: self.upstreams.operators.iter().map(|it| it.health(clock, now)).collect(),
             fails_over: !self.settings.failover.is_off(),
             most_requests: self.settings.max_concurrent_requests,
             most_per_caller: self.permits_per_caller(),
