@@ -14,6 +14,7 @@
 //! - [`Proxy::handle`] for each request, whose answer has a [`ProxyBody`];
 //! - [`Proxy::run_job`] for each [`BackgroundJob`] that [`Platform::spawn_job`] was given;
 //! - [`Proxy::tick`] about once a second;
+//! - [`Proxy::flush_usage`] when it stops;
 //! - [`Proxy::reload`] when keys or aliases have changed.
 //!
 //! The modules are private, so that the compiler sees what is not used. See `ARCHITECTURE.md` for the

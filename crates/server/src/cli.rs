@@ -202,8 +202,12 @@ pub(crate) enum KvTask {
     List,
     /// Remove every entry
     ///
-    /// The next start refreshes the token and discovers the project again.
-    Clear,
+    /// The next start refreshes the token and discovers the project again. What keys have used stays.
+    Clear {
+        /// Remove what keys have used too, so that their budgets begin anew
+        #[arg(long)]
+        usage: bool,
+    },
 }
 
 /// Adds the flags of all settings to a command and its subcommands. Only the top level and `serve`

@@ -217,11 +217,18 @@ impl Proxy {
         }
     }
 
-    /// Looks after tokens, credential files and what other processes have found out. A shell calls it
-    /// about once a second.
+    /// Looks after the usage of keys, tokens, credential files and what other processes have found out. A shell
+    /// calls it about once a second.
     pub async fn tick<P: Platform>(&self, platform: &P) {
         self.metrics.log_left_out(false, platform.now());
+        self.keys.flush(platform).await;
+        self.keys.load(platform).await;
         self.upstreams.tick(platform).await;
+    }
+
+    /// Stores what keys have used. The shell calls it when it stops, once no request is left.
+    pub async fn flush_usage<P: Platform>(&self, platform: &P) {
+        self.keys.flush_all(platform).await;
     }
 
     /// Writes the log lines that are held back. The shell calls it when it stops.
