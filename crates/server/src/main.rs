@@ -19,10 +19,12 @@ mod introduce;
 mod keys_command;
 mod kv;
 mod listen;
+mod local_request;
 mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
 mod notify;
+mod operator_file;
 mod permits;
 mod platform;
 mod private_file;

@@ -7,6 +7,7 @@ mod new;
 mod table;
 
 pub(crate) use arguments::{KeysArguments, KeysTask};
+pub(crate) use table::new_key;
 
 use crate::CommandError;
 use crate::sources::Sources;

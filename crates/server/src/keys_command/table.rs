@@ -14,7 +14,7 @@ use toml::{Table, Value};
 use super::arguments::NewKey;
 
 /// Makes a key of 256 random bits. The prefix lets scanners of repositories and logs find it.
-pub(super) fn new_key() -> SecretString {
+pub(crate) fn new_key() -> SecretString {
     let mut bytes = [0; 32];
     OsRng.fill_bytes(&mut bytes);
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
