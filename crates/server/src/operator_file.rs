@@ -4,7 +4,8 @@
 //! It is beside the store, only its owner can read it, and it holds the proxy's URL and a random key of this
 //! start. The key may read `/usage` and nothing else.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -78,11 +79,23 @@ impl Operator {
     }
 
     fn read_at(path: &Path) -> Option<Self> {
-        let file = private_file::open(path, fs::OpenOptions::new().read(true)).ok()?;
-        let content: Value = serde_json::from_reader(file).ok()?;
+        let file = private_file::open(path, fs::OpenOptions::new().read(true));
+        // Root may ask a proxy that runs as another user, as a service does.
+        let file = file.or_else(|error| if is_root() { File::open(path) } else { Err(error) });
+        let content: Value = serde_json::from_reader(file.ok()?.take(LARGEST)).ok()?;
         let text = |name: &str| content.get(name)?.as_str().map(str::to_owned);
         Some(Self { url: text("url")?, key: text("key")?.into() })
     }
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    false
 }
 
 fn beside(store: &Path) -> PathBuf {
@@ -101,6 +114,9 @@ fn on_this_machine(mut address: SocketAddr) -> SocketAddr {
     }
     address
 }
+
+/// More than a file has that a proxy wrote.
+const LARGEST: u64 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The arguments of `keys …`. Flags of limits take what the keys of a `[[key]]` table take.
 
 use clap::{Args, Subcommand, ValueEnum};
+use code_assist_core::{Day, Timestamp};
 use toml::Value;
 use toml::value::{Datetime, Offset, Time};
 
@@ -26,6 +27,51 @@ pub(crate) enum KeysTask {
         #[arg(long)]
         json: bool,
     },
+    /// Show what keys have used
+    ///
+    /// Asks the proxy that runs on this machine with the same key-value store; without one, reads the
+    /// store itself. A store in Redis is read there. Days are UTC.
+    #[command(after_help = USAGE_FOOT, after_long_help = USAGE_FOOT)]
+    Usage(UsageArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageArguments {
+    /// Only the usage of this key [default: all keys]
+    pub(crate) id: Option<String>,
+    /// The first day, such as 2026-11-01 [default: the first of the month]
+    #[arg(long, value_name = "DATE", value_parser = day)]
+    pub(crate) since: Option<Day>,
+    /// The last day [default: today]
+    #[arg(long, value_name = "DATE", value_parser = day)]
+    pub(crate) until: Option<Day>,
+    /// Sum by one of these [default: a row for each key, model and day]
+    #[arg(long, value_name = "key|model|day")]
+    pub(crate) by: Option<UsageSum>,
+    /// Print JSON, as /usage answers
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print CSV, as /usage answers
+    #[arg(long)]
+    pub(crate) csv: bool,
+}
+
+/// The words of `by`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UsageSum {
+    Key,
+    Model,
+    Day,
+}
+
+impl UsageSum {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Model => "model",
+            Self::Day => "day",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +194,17 @@ fn time(text: &str) -> Result<Value, String> {
     }
 }
 
+/// Reads a day, or the day in UTC of a time.
+fn day(text: &str) -> Result<Day, String> {
+    let text = text.trim();
+    if let Ok(at) = text.parse::<jiff::Timestamp>()
+        && let Ok(millis) = u64::try_from(at.as_millisecond())
+    {
+        return Ok(Day::of(Timestamp(millis)));
+    }
+    text.parse().map_err(|_| "must be a day in UTC, such as 2026-11-01".to_owned())
+}
+
 fn path(text: &str) -> Result<String, String> {
     match text.contains(['{', '\n']) {
         // The value itself stays out of the message.
@@ -171,6 +228,16 @@ Every setting is a flag here too, but for --upstreams and --code-assist-protocol
 Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
 
 const LIST_FOOT: &str = "\
+Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
+
+Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
+
+const USAGE_FOOT: &str = "\
+Examples:
+  code-assist-proxy keys usage --by key
+  code-assist-proxy keys usage ada --since 2026-10-01 --until 2026-10-31 --by model
+  code-assist-proxy keys usage --since 2026-10-01 --until 2026-10-31 --csv > october.csv
+
 Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
 
 Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
@@ -201,6 +268,16 @@ mod tests {
         assert_eq!(read("2027-01-31T18:00:00+02:00").unwrap(), "2027-01-31T18:00:00+02:00");
         for bad in ["2027-01-31T18:00:00", "18:00:00", "2027-02-30", "tomorrow", "", "1"] {
             assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_stands_for_its_day_in_utc() {
+        let read = |text: &str| day(text).map(|day| day.to_string());
+        assert_eq!(read("2026-11-01").as_deref(), Ok("2026-11-01"));
+        assert_eq!(read("2026-11-05T23:30:00-05:00").as_deref(), Ok("2026-11-06"));
+        for bad in ["", "2026-13-01", "yesterday", "1"] {
+            assert!(day(bad).is_err(), "{bad}");
         }
     }
 

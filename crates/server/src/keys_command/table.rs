@@ -245,7 +245,7 @@ mod tests {
         let matches = command.try_get_matches_from(all).unwrap();
         match KeysTask::from_arg_matches(&matches).unwrap() {
             KeysTask::New(new) => *new,
-            KeysTask::List { .. } => panic!("not new"),
+            _ => panic!("not new"),
         }
     }
 }
