@@ -71,7 +71,7 @@ pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
 pub use keys::label as key_label;
-pub use keys::usage::{BudgetStanding, UsageBy, UsageFormat, UsageQuery, UsageReport};
+pub use keys::usage::{KeyBudget, UsageBy, UsageFormat, UsageQuery, UsageReport};
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{

@@ -17,6 +17,7 @@ use crate::sync::lock;
 use crate::time::Timestamp;
 
 pub use account::{KeyAccount, Settlement, moment};
+pub use flush::Flushed;
 use flush::Flushing;
 
 /// A key that a client may present, with what its holder may do.

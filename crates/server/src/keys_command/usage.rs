@@ -35,6 +35,8 @@ enum UsageError {
          admin, or set KV_URL to a file or a Redis"
     )]
     MemoryOnly,
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("{why}; a proxy that runs on this machine could not be asked: {asked}")]
     Unreadable { why: StoreError, asked: NotAsked },
     #[error("{0}")]
@@ -56,8 +58,6 @@ enum NotAsked {
     NoAnswer { url: String, why: String },
     #[error("{url} does not take the key of its file, which is an older proxy's")]
     OtherProxy { url: String },
-    #[error("the store is in Redis")]
-    Shared,
 }
 
 pub(super) async fn run(
@@ -87,20 +87,22 @@ async fn ask(arguments: &UsageArguments, settings: Settings) -> Result<Bytes, Us
     let question = Question::of(arguments);
     let asked = match &settings.kv_url {
         KvUrl::Memory => return Err(UsageError::MemoryOnly),
-        KvUrl::Redis(_) => Err(NotAsked::Shared),
-        KvUrl::File(path) => ask_running(Path::new(path), &question).await,
+        KvUrl::Redis(_) => None,
+        KvUrl::File(path) => Some(ask_running(Path::new(path), &question).await),
     };
-    match asked {
-        Ok((status, answer)) => checked(status, answer),
-        Err(asked) => {
-            let opened = Store::open_only(&settings).await;
-            let (store, notice) = opened.map_err(|why| UsageError::Unreadable { why, asked })?;
-            if let Some(notice) = notice {
-                crate::warn(&notice);
-            }
-            read(settings, store, &question).await
-        }
+    let not_asked = match asked {
+        Some(Ok((status, answer))) => return checked(status, answer),
+        Some(Err(why)) => Some(why),
+        None => None,
+    };
+    let (store, notice) = Store::open_only(&settings).await.map_err(|why| match not_asked {
+        Some(asked) => UsageError::Unreadable { why, asked },
+        None => UsageError::Store(why),
+    })?;
+    if let Some(notice) = notice {
+        crate::warn(&notice);
     }
+    read(settings, store, &question).await
 }
 
 /// Asks the proxy that has the store's file open.
@@ -132,6 +134,7 @@ async fn read(settings: Settings, store: Store, question: &Question) -> Result<B
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = question.path.parse().map_err(|_| UsageError::NoUsage)?;
     *request.headers_mut() = question.headers(key.expose_secret());
+    proxy.load_usage(&platform).await;
     let response = Box::pin(proxy.handle(&platform, request)).await;
     let status = response.status();
     let body = response.into_body().collect().await.map_err(|_| UsageError::NoUsage)?;
