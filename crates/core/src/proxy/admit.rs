@@ -10,6 +10,7 @@ use super::allowed::check_admin;
 use crate::access::{self, Attempt, Needs};
 use crate::caller::Caller;
 use crate::context::{Deadline, RequestContext};
+use crate::dialect::Operation;
 use crate::dialect::gemini::route::{Route, RouteError};
 use crate::error::Error;
 use crate::platform::{Admission, Platform};
@@ -60,6 +61,11 @@ impl Proxy {
         let route = self.on_port(route, parts)?;
         let operation = route.operation();
         context.operation = Some(operation);
+        if operation != Operation::Usage
+            && context.holder.as_ref().is_some_and(|holder| holder.is_operator())
+        {
+            return Err(Error::ApiKeyInvalid);
+        }
         self.check_protocol(&route, context)?;
         check_admin(context, &route)?;
         if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
