@@ -16,6 +16,7 @@ mod log;
 mod reply;
 mod runtime;
 mod store;
+mod usage_object;
 
 use std::net::IpAddr;
 use std::rc::Rc;

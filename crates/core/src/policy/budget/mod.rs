@@ -7,13 +7,11 @@
 mod charge;
 mod day;
 mod judge;
-
 mod shared;
 mod shared_ledger;
 
 pub use charge::{Charge, Cost, Price};
 pub use day::Day;
 pub use judge::{Budget, Counts, Limits, Reserved, Shortage, judge};
-
 pub use shared::{ProcessId, SharedReservation, SharedStanding, UsageBatch, UsageRow};
 pub use shared_ledger::SharedLedger;
