@@ -14,6 +14,7 @@
 //! - [`Proxy::handle`] for each request, whose answer has a [`ProxyBody`];
 //! - [`Proxy::run_job`] for each [`BackgroundJob`] that [`Platform::spawn_job`] was given;
 //! - [`Proxy::tick`] about once a second;
+//! - [`Proxy::flush_usage`] when it stops;
 //! - [`Proxy::reload`] when keys or aliases have changed.
 //!
 //! The modules are private, so that the compiler sees what is not used. See `ARCHITECTURE.md` for the
@@ -69,6 +70,7 @@ pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
+pub use keys::usage::{BudgetStanding, UsageBy, UsageFormat, UsageQuery, UsageReport};
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{

@@ -195,8 +195,12 @@ pub(crate) enum KvTask {
     List,
     /// Remove every entry
     ///
-    /// The next start refreshes the token and discovers the project again.
-    Clear,
+    /// The next start refreshes the token and discovers the project again. What keys have used stays.
+    Clear {
+        /// Remove what keys have used too, so that their budgets begin anew
+        #[arg(long)]
+        usage: bool,
+    },
 }
 
 /// Adds the flags of all settings to a command and its subcommands. Only the top level and `serve`
@@ -265,9 +269,10 @@ Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
 const LONG_FOOT: &str = "\
 Settings come from flags, environment variables of the same name (--max-event-bytes is
 MAX_EVENT_BYTES), a TOML file (max_event_bytes = 1000), and defaults, in that order. Secrets have no
-flags, because `ps` shows them: set PROXY_API_KEYS, GCP_SERVICE_ACCOUNT, GOOGLE_CLOUD_ACCESS_TOKEN,
-OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY and KV_ENCRYPTION_KEY in the
-environment or in the file, and a KV_URL that holds a password too. docs/CONFIG.md has all of it.
+flags, because `ps` shows them: set PROXY_API_KEYS, PROXY_KEYS_JSON, GCP_SERVICE_ACCOUNT,
+GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY and
+KV_ENCRYPTION_KEY in the environment or in the file, and a KV_URL that holds a password too.
+docs/CONFIG.md has all of it.
 
 Examples:
   code-assist-proxy serve --emulator     the whole product without an account
@@ -284,9 +289,9 @@ Examples:
   code-assist-proxy serve --port 9000 --log-level debug
   PROXY_API_KEYS=ada:$KEY code-assist-proxy serve --host 0.0.0.0
 
-Secrets have no flags, because `ps` shows them: set PROXY_API_KEYS, GCP_SERVICE_ACCOUNT,
-GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY and
-KV_ENCRYPTION_KEY in the environment or in the TOML file.
+Secrets have no flags, because `ps` shows them: set PROXY_API_KEYS, PROXY_KEYS_JSON,
+GCP_SERVICE_ACCOUNT, GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS,
+VERTEX_API_KEY and KV_ENCRYPTION_KEY in the environment or in the TOML file.
 
 Exit codes: 0 after a signal, 1 could not listen, 2 bad usage or settings.";
 

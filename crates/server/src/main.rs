@@ -38,9 +38,10 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use code_assist_core::settings::{Layer, Problem, Settings, Source, UpstreamTable};
+use code_assist_core::settings::{Layer, Problem, Settings, Source};
 
 use cli::{Invocation, Task};
+use config::ConfigFile;
 #[cfg(not(feature = "emulator"))]
 use no_emulator as emulator;
 use sources::Sources;
@@ -111,7 +112,7 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
     let sources = Sources { config: invocation.config, flags: invocation.flags, emulated };
     let settings = sources.read();
     if let Task::Config = invocation.task {
-        print(&sources.layered(|layers, file| listing(layers, &file.upstreams)));
+        print(&sources.layered(|layers, file| listing(layers, file)));
     }
     if let Task::Check(check) = invocation.task {
         return runtime()?.block_on(check::run(settings, check.json));
@@ -137,15 +138,19 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
     }
 }
 
-/// One line for each setting, and one for each key of an `[[upstream]]` table.
-fn listing(layers: &[Layer<'_>], upstreams: &[UpstreamTable]) -> String {
+/// One line for each setting, and one for each key of a table.
+fn listing(layers: &[Layer<'_>], file: &ConfigFile) -> String {
     let settings = Settings::effective(layers).into_iter();
     let settings = settings.map(|line| (format!("{}={}", line.name, line.value), line.source));
-    let keys = upstreams.iter().flat_map(|table| {
+    let upstreams = file.upstreams.iter().flat_map(|table| {
         let line = |(key, value)| (format!("upstream.{}.{key}={value}", table.name), Source::File);
         table.listing().into_iter().map(line)
     });
-    let lines: Vec<_> = settings.chain(keys).collect();
+    let (tables, source) = file.key_tables.clone().in_force(layers);
+    let tables = tables.listing().into_iter().flat_map(|(name, lines)| {
+        lines.into_iter().map(move |(key, value)| (format!("{name}.{key}={value}"), source))
+    });
+    let lines: Vec<_> = settings.chain(upstreams).chain(tables).collect();
     // A long value must not push the column of sources off the screen.
     let width = lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= 60).max();
     let width = width.unwrap_or(0);

@@ -2,6 +2,7 @@
 //! file.
 
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use code_assist_core::{
-    BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    ProcessStats, Rate, RateStanding, RequestBodyError, RsaKey, SendError, SignError, StoreError,
-    StoreStats, Timestamp,
+    BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
+    Platform, ProcessStats, Rate, RateStanding, RequestBodyError, RsaKey, SendError,
+    SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp, UsageBatch,
+    UsageRow,
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
@@ -181,6 +183,26 @@ impl Platform for TokioPlatform {
 
     async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         self.inner.store.count(caller, rate).await
+    }
+
+    async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
+        self.inner.store.reserve(request).await
+    }
+
+    async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
+        self.inner.store.add_usage(batch).await
+    }
+
+    async fn usage(
+        &self,
+        days: RangeInclusive<Day>,
+        key: Option<&str>,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        self.inner.store.usage(days, key).await
+    }
+
+    async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {
+        self.inner.store.remove_usage(before).await
     }
 
     fn store_connected(&self) -> bool {

@@ -92,9 +92,17 @@ async fn serve(
     let listeners = Listeners { main, admin };
     listen::serve(listeners, proxy, platform, shutdown, abort, timeouts).await;
     ticking.abort();
+    // Until the task is gone, it may be storing usage.
+    let _ = ticking.await;
     trimming.abort();
     watchdog.abort();
     lost_lines.abort();
+    let flushing = stopped_proxy.flush_usage(&stopped_platform);
+    if tokio::time::timeout(LONGEST_FLUSH, flushing).await.is_err() {
+        tracing::error!(
+            "the store has not answered: the usage of keys since the last second is lost"
+        );
+    }
     stopped_proxy.finish(&stopped_platform);
     tracing::info!("stopped");
     Ok(())
@@ -129,6 +137,9 @@ async fn bind(settings: &Settings, port: u16, name: &str) -> io::Result<TcpListe
         io::Error::new(error.kind(), text)
     })
 }
+
+/// How long the store may take when the proxy stops.
+const LONGEST_FLUSH: Duration = Duration::from_secs(5);
 
 /// How often the core does its regular work.
 const TICK: Duration = Duration::from_secs(1);

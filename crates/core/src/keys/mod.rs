@@ -1,19 +1,23 @@
 //! The holders of keys: what each may do, and what each has used.
 
 mod account;
+mod flush;
+pub mod usage;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use secrecy::ExposeSecret;
 
 use crate::caller::KeyDigest;
 use crate::policy::budget::{Limits, ProcessId};
-use crate::settings::{ApiKey, KeySettings, Settings};
+use crate::settings::{ApiKey, KeySettings, PriceSettings, Settings};
 use crate::sync::lock;
 use crate::time::Timestamp;
 
-pub use account::KeyAccount;
+pub use account::{KeyAccount, Settlement, moment};
+use flush::Flushing;
 
 /// A key that a client may present, with what its holder may do.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct KeyHolder {
     pub is_plain: bool,
     /// What has been used under the `id`.
     pub account: Arc<KeyAccount>,
+    /// What models cost.
+    pub prices: Arc<[PriceSettings]>,
 }
 
 impl KeyHolder {
@@ -58,12 +64,20 @@ pub struct Keys {
     /// This process, for a store that several share.
     pub process: ProcessId,
     accounts: Mutex<HashMap<Arc<str>, Arc<KeyAccount>>>,
+    flushing: Mutex<Flushing>,
+    /// True while usage cannot be loaded.
+    loads_fail: Arc<AtomicBool>,
 }
 
 impl Keys {
     /// No accounts yet.
     pub fn new(process: ProcessId) -> Self {
-        Self { process, accounts: Mutex::default() }
+        Self {
+            process,
+            accounts: Mutex::default(),
+            flushing: Mutex::default(),
+            loads_fail: Arc::default(),
+        }
     }
 
     /// The holders of the keys in these settings: those of the tables, then those of `PROXY_API_KEYS`.
@@ -72,13 +86,14 @@ impl Keys {
         if settings.keys.is_empty() {
             return Vec::new();
         }
+        let prices: Arc<[PriceSettings]> = settings.prices.clone().into();
         let tables = settings.keys.iter().map(|table| {
             let identity = KeyDigest::of_id(&table.id);
-            self.holder(table.clone(), identity, false)
+            self.holder(table.clone(), identity, false, &prices)
         });
         let plain = (1..).zip(&settings.api_keys).map(|(number, key)| {
             let digest = KeyDigest::of(key.key.expose_secret());
-            self.holder(plain_settings(label(number, key), digest), digest, true)
+            self.holder(plain_settings(label(number, key), digest), digest, true, &prices)
         });
         tables.chain(plain).map(Arc::new).collect()
     }
@@ -90,13 +105,19 @@ impl Keys {
         accounts
     }
 
-    fn holder(&self, settings: KeySettings, identity: KeyDigest, is_plain: bool) -> KeyHolder {
+    fn holder(
+        &self,
+        settings: KeySettings,
+        identity: KeyDigest,
+        is_plain: bool,
+        prices: &Arc<[PriceSettings]>,
+    ) -> KeyHolder {
         let id = &settings.id;
         let mut accounts = lock(&self.accounts);
-        let account = accounts.entry(Arc::clone(id)).or_insert_with(|| KeyAccount::new(id));
-        let account = Arc::clone(account);
+        let account = accounts.entry(Arc::clone(id));
+        let account = Arc::clone(account.or_insert_with(|| KeyAccount::new(id, &self.loads_fail)));
         drop(accounts);
-        KeyHolder { settings, identity, is_plain, account }
+        KeyHolder { settings, identity, is_plain, account, prices: Arc::clone(prices) }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
-use super::{BreakerState, EndpointMetrics, Metrics, UpstreamMetrics, ratio, rounded};
+use super::{BreakerState, EndpointMetrics, KeysInput, Metrics, UpstreamMetrics, ratio, rounded};
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 use crate::time::{Monotonic, Timestamp};
@@ -38,6 +38,8 @@ pub(crate) struct HealthInput {
     /// `MEMORY_BUDGET_BYTES`.
     pub(crate) memory_limit: usize,
     pub(crate) process_stats: ProcessStats,
+    /// What keys have used. `None` without `[[key]]` tables, and where it is not shown.
+    pub(crate) keys: Option<KeysInput>,
 }
 
 /// The state of one upstream.

@@ -81,7 +81,7 @@ impl Proxy {
         }
         let on_admin_port = port == ServedPort::Admin;
         let is_served = match &route {
-            Route::Health | Route::Live | Route::Ready | Route::Options => true,
+            Route::Health | Route::Live | Route::Ready | Route::Options | Route::Usage => true,
             Route::Root => on_admin_port || !accepts_html(parts),
             Route::HealthDetailed | Route::Metrics { .. } => on_admin_port,
             _ => !on_admin_port,
@@ -106,7 +106,7 @@ impl Proxy {
             now,
             store_connected: platform.store_connected(),
             store_stats: platform.store_stats(),
-            upstreams: self.upstreams.iter().map(|it| it.health(clock, now)).collect(),
+            upstreams: self.upstreams.operators.iter().map(|it| it.health(clock, now)).collect(),
             fails_over: !self.settings.failover.is_off(),
             most_requests: self.settings.max_concurrent_requests,
             most_per_caller: self.permits_per_caller(),
@@ -115,6 +115,7 @@ impl Proxy {
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
             process_stats: ProcessStats::default(),
+            keys: None,
         }
     }
 }
@@ -125,4 +126,4 @@ fn accepts_html(parts: &Parts) -> bool {
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

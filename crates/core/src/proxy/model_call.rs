@@ -57,7 +57,7 @@ impl Proxy {
             match self.coalescer.find(choice.upstream(), &prepared.cache, call, context).await? {
                 Lookup::Lead(leader) => leader,
                 Lookup::Found(mut answer) => {
-                    self.note_giver(&answer.headers, context);
+                    self.note_giver(request.target.upstreams, &answer.headers, context);
                     answer.headers.extend(prepared.headers);
                     return Ok(answer);
                 }
@@ -88,7 +88,7 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<CachedAnswer, Error> {
         loop {
-            self.announce(choice, context);
+            self.announce(request.target.upstreams, choice, context);
             let way = (choice.upstream(), &*request, &mut *prepared);
             let error = match self.ask_once(way, call, context).await {
                 Ok(answer) => {
@@ -161,7 +161,7 @@ impl Proxy {
             Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,
         };
         loop {
-            self.announce(&mut choice, context);
+            self.announce(request.target.upstreams, &mut choice, context);
             if let Some(source) = &request.source
                 && let Some(early) = &source.early
                 && let Some(form) = self.answer_form(source, context)

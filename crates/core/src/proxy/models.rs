@@ -12,21 +12,22 @@ use crate::dialect::gemini::models;
 use crate::dialect::gemini::route::{ClientMode, PathForm, Route};
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::upstream::{Account, CodeAssistAccount, Upstream, VertexAccount};
+use crate::upstream::{Account, CodeAssistAccount, Upstream, UpstreamList, VertexAccount};
 
 impl Proxy {
     /// Answers a request for the models or for one of them. The first upstream's list counts: what another
     /// one has besides is served only if that one is asked.
     pub(super) async fn answer_models<P: Platform>(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         context: &mut RequestContext<P>,
         route: &Route,
         form: PathForm,
     ) -> Result<Answer<P>, Error> {
         let asked = Asked { operation: context.operation, model: "" };
-        let (upstream, _) = self.candidates(parts, asked)?;
-        self.use_upstream(upstream, context);
+        let (upstream, _) = self.candidates(upstreams, parts, asked)?;
+        self.use_upstream(upstreams, upstream, context);
         match (&upstream.account, route) {
             (Account::GeminiApi(_), _) => {
                 self.copy_models(parts, context, route, form, upstream).await

@@ -35,10 +35,12 @@ use crate::provider::request::UpstreamRequest;
 use crate::provider::vertex_client::VertexClientError;
 use crate::settings::ModelAlias;
 use crate::time::Monotonic;
-use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
+use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream, UpstreamList};
 
 /// The head of a client's request to a model.
 pub(super) struct ModelTarget<'a> {
+    /// The upstreams that the client may use.
+    pub(super) upstreams: &'a UpstreamList,
     pub(super) parts: &'a Parts,
     /// The model as the client wrote it, without prefixes.
     pub(super) model: &'a Arc<str>,
@@ -243,7 +245,8 @@ impl Proxy {
         if !announced.is_small() {
             let now = context.platform().now();
             let (permitted, _) =
-                Box::pin(self.upstreams.primary().calls.acquire_permit(context, now)).await;
+                Box::pin(self.upstreams.operators.primary().calls.acquire_permit(context, now))
+                    .await;
             permitted?;
         }
         let body = intake::collect(context, announced, body, &limits).await?;

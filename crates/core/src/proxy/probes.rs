@@ -16,7 +16,7 @@ impl Proxy {
     pub(super) fn readiness<P: Platform>(&self, platform: &P) -> (StatusCode, Bytes) {
         let (clock, now) = (platform.wall_clock(), platform.now());
         // A process that has no regular work of its own must ask Google before it can know.
-        for upstream in self.upstreams.iter() {
+        for upstream in self.upstreams.operators.iter() {
             if let Some(lease) = upstream.calls.auth.begin_first_token(clock, now) {
                 platform.spawn_job(BackgroundJob::new(Job::RefreshToken(upstream.id, lease)));
             }
@@ -34,7 +34,8 @@ impl Proxy {
         let stopping = self.metrics.shutting_down().then_some("shutting_down");
         let memory = self.memory.is_exhausted().then_some("memory_exhausted");
         let clock = platform.wall_clock();
-        let mut credentials = self.upstreams.iter().map(|it| it.calls.auth.unready_reason(clock));
+        let mut credentials =
+            self.upstreams.operators.iter().map(|it| it.calls.auth.unready_reason(clock));
         let first = credentials.next().flatten();
         let credentials = first.filter(|_| credentials.all(|reason| reason.is_some()));
         [stopping, credentials, memory].into_iter().flatten().collect()

@@ -20,7 +20,7 @@ use crate::provider::code_assist::{self, pass_through};
 use crate::provider::vertex;
 use crate::settings::AllowedProtocol;
 use crate::time::Monotonic;
-use crate::upstream::{Account, CodeAssistAccount, Head, Upstream};
+use crate::upstream::{Account, CodeAssistAccount, Head, Upstream, UpstreamList};
 
 impl Proxy {
     /// The error for a request without a route. A protocol that is off has no paths.
@@ -31,8 +31,10 @@ impl Proxy {
         }
         match error {
             // The public API is no stranger to an operator with several upstreams.
-            RouteError::NotOffered { what, model } if !self.upstreams.is_code_assist_alone() => {
-                let primary = self.upstreams.primary();
+            RouteError::NotOffered { what, model }
+                if !self.upstreams.operators.is_code_assist_alone() =>
+            {
+                let primary = self.upstreams.operators.primary();
                 let (upstream, others) = (primary.name.to_string(), Vec::new());
                 if primary.calls.provider.is_express() && vertex::copied::has_in_project(&what) {
                     return Error::NeedsProject { what, upstream, others };
@@ -64,19 +66,19 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
-        suffix: &str,
-        alt: Option<&str>,
+        (suffix, alt): (&str, Option<&str>),
     ) -> Result<Answer<P>, Error> {
-        if self.upstreams.code_assist().is_none() {
+        if upstreams.code_assist().is_none() {
             return Err(route::not_found(&parts.method, &parts.uri).into());
         }
         let asked = Asked { operation: context.operation, model: "" };
-        let (upstream, _) = self.candidates(parts, asked)?;
+        let (upstream, _) = self.candidates(upstreams, parts, asked)?;
         let Account::CodeAssist(account) = &upstream.account else { return Err(Error::Internal) };
-        self.use_upstream(upstream, context);
+        self.use_upstream(upstreams, upstream, context);
         let body = self.intake(parts, body, context).await?;
         context.stream = alt == Some("sse");
         let (owned_suffix, text) = (suffix.to_owned(), body.clone());

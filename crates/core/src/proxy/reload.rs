@@ -7,12 +7,15 @@ use crate::access::Access;
 use crate::keys::Keys;
 use crate::platform::Platform;
 use crate::settings::{ModelAlias, PriceSettings, Settings};
+use crate::upstream::{KeyLists, Upstreams};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
 #[derive(Debug)]
 pub(super) struct ReloadableSettings {
     /// `PROXY_API_KEYS`, `ALLOWED_HOSTS` and `ALLOWED_ORIGINS`.
     pub(super) access: Access,
+    /// The upstreams of keys that do not use the operator's.
+    pub(super) upstreams: KeyLists,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
     /// What models cost.
@@ -21,11 +24,12 @@ pub(super) struct ReloadableSettings {
 }
 
 impl ReloadableSettings {
-    pub(super) fn new(settings: &Settings, keys: &Keys) -> Arc<Self> {
+    pub(super) fn new(settings: &Settings, keys: &Keys, upstreams: &Upstreams) -> Arc<Self> {
         let model_aliases = settings.model_aliases.clone();
         let holders = keys.holders(settings);
         Arc::new(Self {
             access: Access::new(settings, &holders),
+            upstreams: upstreams.lists(&settings.keys),
             model_aliases,
             prices: settings.prices.clone(),
             keys: settings.number_of_keys(),
@@ -36,17 +40,18 @@ impl ReloadableSettings {
 impl Proxy {
     /// Forgets which quotas are exhausted, so that upstream is asked again.
     pub fn retry_quotas<P: Platform>(&self, platform: &P) {
-        for upstream in self.upstreams.iter() {
+        let own = self.upstreams.own();
+        for upstream in self.upstreams.operators.iter().chain(own.iter().map(|own| &**own)) {
             upstream.calls.quotas.clear(platform.wall_clock());
             upstream.forget_inability();
         }
     }
 
-    /// Replaces keys, allowed hosts and origins, and model aliases. Other settings and requests in
+    /// Replaces keys with their upstreams, allowed hosts and origins, and model aliases. Other settings and requests in
     /// flight are not affected.
     pub fn reload(&self, settings: &Settings) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
-            ReloadableSettings::new(settings, &self.keys);
+            ReloadableSettings::new(settings, &self.keys, &self.upstreams);
         self.memory.set_keys(settings.number_of_keys());
     }
 

@@ -17,23 +17,30 @@ mod redact;
 mod reference;
 mod spec;
 mod store;
+mod suggest;
 mod table;
 #[cfg(test)]
 mod tests;
 mod upstreams;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use keys::{KeySettings, KeyTables, OwnCredentials, PriceSettings, price_of};
+pub use keys::{
+    FieldKind, KEY_FIELDS, KeySettings, KeyTables, KeyTablesError, OwnCredentials, PRICE_FIELDS,
+    PriceSettings, TableField, price_of,
+};
 pub use models::ModelAlias;
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
+pub use suggest::suggestion;
 pub use table::{SETTINGS, find};
+pub(crate) use upstreams::is_json;
 pub use upstreams::{
     AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
     FailoverSignatures, GeminiApiSettings, GoogleCredentials, ModelPattern, UnusedUpstream,
@@ -54,6 +61,8 @@ pub struct Settings {
     pub admin_port: Option<u16>,
     /// The upstreams in use, in order of preference; at least one. Their names differ.
     pub upstreams: Vec<UpstreamSettings>,
+    /// The base URLs of Code Assist for keys with a login of their own.
+    pub code_assist_endpoints: Vec<String>,
     /// `FAILOVER`.
     pub failover: Failover,
     /// `FAILOVER_MODELS`, in order.
@@ -225,9 +234,10 @@ impl Settings {
         }
     }
 
-    /// How many keys there are.
+    /// How many holders of keys there are. Tables with one `id` are those of one holder.
     pub fn number_of_keys(&self) -> usize {
-        self.api_keys.len() + self.keys.len()
+        let holders: BTreeSet<&str> = self.keys.iter().map(|key| &*key.id).collect();
+        self.api_keys.len() + holders.len()
     }
 
     /// `OAUTH_TOKEN_URL`, if it is not Google's own address.

@@ -1,6 +1,7 @@
 //! The table of all settings. Parsing, `--help`, `docs/CONFIG.md` and the tests read it.
 
 use super::dialects;
+use super::keys::PROXY_KEYS_JSON;
 use super::spec::{GIBIBYTE, Group, Kind, MINUTE_MS, SettingSpec, setting};
 use super::upstreams::rows;
 
@@ -48,6 +49,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .secret()
     .never_blank(),
+    PROXY_KEYS_JSON,
     setting(
         Group::Access,
         "ALLOW_UNAUTHENTICATED",

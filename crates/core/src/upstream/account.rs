@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use super::catalog::Catalog;
+use super::own_login::OwnLogin;
 use crate::error::Error;
 use crate::google::error::UpstreamError;
 use crate::job::UpstreamId;
@@ -20,6 +21,8 @@ pub(crate) struct AccountData {
     pub(crate) id: UpstreamId,
     /// The upstream's name, a label of metrics and log lines.
     pub(crate) name: Arc<str>,
+    /// The login of a key, if the account is not the operator's.
+    pub(super) own_login: Option<Arc<OwnLogin>>,
     pub(super) project: Mutex<ProjectState<Error>>,
     pub(super) quotas: Mutex<QuotaMemory<UpstreamError>>,
     pub(super) models: Mutex<Catalog>,
@@ -29,10 +32,11 @@ pub(crate) struct AccountData {
 
 impl AccountData {
     /// Makes the data of an account of which nothing is known yet.
-    pub(super) fn new(id: UpstreamId, name: &Arc<str>) -> Self {
+    pub(super) fn new(id: UpstreamId, name: &Arc<str>, own_login: Option<Arc<OwnLogin>>) -> Self {
         Self {
             id,
             name: Arc::clone(name),
+            own_login,
             project: Mutex::default(),
             quotas: Mutex::default(),
             models: Mutex::default(),
@@ -41,11 +45,13 @@ impl AccountData {
     }
 
     /// The store's key of an entry of this account. The entries of the upstream that the short settings
-    /// make for Code Assist keep the names that earlier versions gave them.
+    /// make for Code Assist keep the names that earlier versions gave them. No upstream's name has a slash,
+    /// as the places of keys' logins do.
     pub(super) fn store_key(&self, entry: &'static str) -> Cow<'static, str> {
-        match &*self.name {
-            "code-assist" => Cow::Borrowed(entry),
-            name => Cow::Owned(format!("{entry}/{name}")),
+        match (&self.own_login, &*self.name) {
+            (Some(own), _) => Cow::Owned(format!("{entry}/{}", own.place)),
+            (None, "code-assist") => Cow::Borrowed(entry),
+            (None, name) => Cow::Owned(format!("{entry}/{name}")),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::google::usage::TokenUsage;
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 
+mod keys;
 mod several;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
@@ -41,6 +42,7 @@ fn health_input(now: Monotonic) -> HealthInput {
             log_lines_lost: Some(3),
             cpu_seconds: Some(1.25),
         },
+        keys: None,
     }
 }
 

@@ -87,7 +87,7 @@ impl Proxy {
     /// reach.
     pub async fn check<P: Platform>(&self, platform: &P) -> Vec<Step> {
         let mut steps = Vec::new();
-        for upstream in self.upstreams.iter() {
+        for upstream in self.upstreams.operators.iter() {
             let mut own = match &upstream.account {
                 Account::CodeAssist(account) => {
                     self.check_code_assist(platform, upstream, account).await
@@ -95,12 +95,12 @@ impl Proxy {
                 Account::GeminiApi(_) => self.check_gemini_api(platform, upstream).await,
                 Account::Vertex(account) => self.check_vertex(platform, upstream, account).await,
             };
-            if self.upstreams.are_several() {
+            if self.upstreams.operators.are_several() {
                 own.iter_mut().for_each(|step| step.upstream = Some(Arc::clone(&upstream.name)));
             }
             steps.extend(own);
         }
-        steps.extend(self.upstreams.are_several().then(|| self.order()));
+        steps.extend(self.upstreams.operators.are_several().then(|| self.order()));
         steps.extend(self.settings.unused_upstreams.iter().map(|unused| {
             let detail = format!("{} has a credential too", unused.name);
             Step { remedy: Some(unused.hint.clone()), ..Step::ok("unused", detail) }
@@ -110,7 +110,8 @@ impl Proxy {
 
     /// Says which upstreams a request may reach, in which order.
     fn order(&self) -> Step {
-        let names: Vec<&str> = self.upstreams.iter().map(|upstream| &*upstream.name).collect();
+        let names: Vec<&str> =
+            self.upstreams.operators.iter().map(|upstream| &*upstream.name).collect();
         let names = names.join(", ");
         let failover = &self.settings.failover;
         let reasons = FailoverReason::ALL.into_iter();

@@ -26,7 +26,7 @@ use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
 use crate::proxy::choose::Asked;
 use crate::proxy::respond::{self, Answer, AnswerBody, put};
-use crate::upstream::{Account, CopiedAnswer, CopiedBody, Upstream};
+use crate::upstream::{Account, CopiedAnswer, CopiedBody, Upstream, UpstreamList};
 
 impl Proxy {
     /// The route of a path that only an upstream with the whole Gemini API knows, if there is one.
@@ -54,7 +54,8 @@ impl Proxy {
     }
 
     fn has_offer(&self, operation: Operation) -> bool {
-        self.upstreams.iter().any(|upstream| upstream.calls.provider.offers(operation))
+        let mut operators = self.upstreams.operators.iter();
+        operators.any(|upstream| upstream.calls.provider.offers(operation))
     }
 
     /// True for the next step of an upload whose URL the proxy has issued, and which needs no key. A key that
@@ -71,7 +72,7 @@ impl Proxy {
         let has_issued = |upstream: &&Upstream| {
             upstream.uploads().is_some_and(|uploads| uploads.has_issued(&path.path, query))
         };
-        self.upstreams.iter().find(has_issued)
+        self.upstreams.operators.iter().find(has_issued)
     }
 
     /// Copies a request and its answer.
@@ -80,6 +81,7 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
@@ -93,10 +95,12 @@ impl Proxy {
             Some(upstream) => upstream,
             None => {
                 let asked = Asked { operation: context.operation, model };
-                self.candidates(parts, asked).map_err(|error| named(error, path.what()))?.0
+                self.candidates(upstreams, parts, asked)
+                    .map_err(|error| named(error, path.what()))?
+                    .0
             }
         };
-        self.use_upstream(upstream, context);
+        self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
         if let Account::Vertex(account) = &upstream.account {
             let target = (upstream, account);

@@ -27,7 +27,7 @@ use crate::proxy::choose::{Asked, path_error};
 use crate::proxy::dropped::put_dropped;
 use crate::proxy::prepare::MODEL;
 use crate::proxy::respond::{self, Answer, put};
-use crate::upstream::{Account, Upstream, VertexAccount};
+use crate::upstream::{Account, Upstream, UpstreamList, VertexAccount};
 
 impl Proxy {
     /// Copies a request of a client in Vertex mode that is no call of a Gemini model.
@@ -36,6 +36,7 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
@@ -43,18 +44,19 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let model = resource.model().unwrap_or_default();
         let what = resource.what();
-        if self.upstreams.is_code_assist_alone() {
+        if upstreams.is_code_assist_alone() {
             let model = resource.model().map(str::to_owned);
             let what = what.to_owned();
             let (others, provider) = (Vec::new(), Some(ProviderKind::Vertex.word()));
             return Err(Error::NotOffered { what, model, upstream: None, others, provider });
         }
         let asked = Asked { operation: context.operation, model };
-        let (upstream, _) = self.candidates(parts, asked).map_err(|error| named(error, what))?;
+        let (upstream, _) =
+            self.candidates(upstreams, parts, asked).map_err(|error| named(error, what))?;
         let Account::Vertex(account) = &upstream.account else { return Err(Error::Internal) };
         let rule = copied::rule(&parts.method, &resource.rest);
         let Some(rule) = rule else { return Err(not_copied(what, upstream)) };
-        self.use_upstream(upstream, context);
+        self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
         let now = context.platform().now();
         let (paths, _) = account.paths(&upstream.calls, context, now).await;

@@ -24,7 +24,7 @@ use crate::policy::routing::RoutingVerdict;
 use crate::provider::ProviderKind;
 use crate::provider::facts::{self, BodyFacts};
 use crate::settings::FailoverSignatures;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamList};
 
 pub(super) use told::add_shared_headers;
 
@@ -52,6 +52,7 @@ impl<'a> Choice<'a> {
 
 /// Several upstreams that may serve a request, and what has become of it so far.
 pub(super) struct Selection<'a> {
+    upstreams: &'a UpstreamList,
     /// The one that is asked now.
     upstream: &'a Upstream,
     /// The operator's choice.
@@ -104,16 +105,18 @@ impl Proxy {
         target: &'a ModelTarget<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<Choice<'a>, Error> {
-        let (first, rest) = self.candidates(target.parts, target.asked(context))?;
-        if !self.upstreams.are_several() {
+        let upstreams = target.upstreams;
+        let (first, rest) = self.candidates(upstreams, target.parts, target.asked(context))?;
+        self.use_upstream(upstreams, first, context);
+        if !upstreams.are_several() {
             return Ok(Choice::One(first));
         }
-        self.use_upstream(first, context);
         let has_others = !rest.is_pinned && rest.clone().next().is_some();
         if !has_others {
             return Ok(Choice::One(first));
         }
         Ok(Choice::Several(Box::new(Selection {
+            upstreams,
             upstream: first,
             first,
             rest,
@@ -135,7 +138,7 @@ impl Proxy {
     ) -> Option<&'s mut Selection<'a>> {
         let Choice::Several(selection) = choice else { return None };
         let is_unable = !self.settings.failover.is_off() && selection.upstream.has_inability();
-        let given = self.upstreams.signatures.as_ref();
+        let given = request.target.upstreams.signatures.as_ref();
         let is_foreign =
             request.source.as_ref().is_some_and(|source| source.foreign_signatures().is_some());
         let may_begin = is_unable
@@ -155,7 +158,7 @@ impl Proxy {
         let first = selection.upstream.id;
         self.follow_signature(selection, request, context).await?;
         let primary = selection.upstream;
-        self.use_upstream(primary, context);
+        self.use_upstream(request.target.upstreams, primary, context);
         if !self.settings.failover.is_off()
             && self.may_leave(selection, request, None, context).await
             && self.permitted(selection).is_some()
@@ -258,7 +261,7 @@ impl Proxy {
                     Err(_) => return Err(self.all_failed(selection, context)),
                 }
             }
-            self.use_upstream(upstream, context);
+            self.use_upstream(request.target.upstreams, upstream, context);
             match self.prepare(upstream, request, context).await {
                 Ok(prepared) => return Ok(prepared),
                 // This provider cannot take the body, which says nothing to a client of another one.
@@ -274,7 +277,7 @@ impl Proxy {
     /// are foreign there.
     fn permitted<'a>(&self, selection: &Selection<'a>) -> Option<(&'a Upstream, bool)> {
         let signed_by = selection.facts.and_then(|facts| facts.last_signature).map(|signature| {
-            let known = self.upstreams.signatures.as_ref().and_then(|it| it.giver(signature));
+            let known = selection.upstreams.signatures.as_ref().and_then(|it| it.giver(signature));
             // A signature that is not known is taken for one of the upstream that comes first.
             let first = selection.failed.first().map_or(selection.upstream, |it| it.upstream);
             known.unwrap_or_else(|| first.calls.provider.kind())
@@ -353,7 +356,7 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<(), Error> {
-        let Some(given) = self.upstreams.signatures.as_ref() else { return Ok(()) };
+        let Some(given) = selection.upstreams.signatures.as_ref() else { return Ok(()) };
         let facts = self.facts(selection, &request.body, context).await?;
         let giver = facts.last_signature.and_then(|last| given.giver(last));
         let foreign = request.source.as_ref().and_then(|source| source.foreign_signatures());

@@ -10,6 +10,20 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
+/// The script, in a scope of its own. Each file uses what those before it declare.
+macro_rules! script {
+    () => {
+        concat!(
+            "'use strict';\n(() => {\n",
+            include_str!("script/base.js"),
+            include_str!("script/plots.js"),
+            include_str!("script/panels.js"),
+            include_str!("script/main.js"),
+            "})();\n"
+        )
+    };
+}
+
 /// The whole page.
 pub(super) const HTML: &str = concat!(
     include_str!("head.html"),
@@ -18,7 +32,7 @@ pub(super) const HTML: &str = concat!(
     "</style>\n",
     include_str!("body.html"),
     "<script>",
-    include_str!("script.js"),
+    script!(),
     "</script>\n</body>\n</html>\n",
 );
 
@@ -45,7 +59,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        hash(include_str!("script.js")),
+        hash(script!()),
         hash(include_str!("style.css")),
     );
     HeaderValue::from_str(&policy).expect("a policy of visible ASCII characters")

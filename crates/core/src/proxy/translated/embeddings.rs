@@ -24,7 +24,7 @@ use crate::proxy::dropped::put_dropped;
 use crate::proxy::model_call::Incoming;
 use crate::proxy::prepare::{MODEL, ModelRequest, ModelTarget};
 use crate::proxy::respond::{self, Answer, put};
-use crate::upstream::{Account, Upstream, VertexAccount, Whole};
+use crate::upstream::{Account, Upstream, UpstreamList, VertexAccount, Whole};
 
 /// True if the texts of a refused call are sent one by one. Some models at Vertex AI take one text a call,
 /// and Google says so in no fixed words.
@@ -44,6 +44,7 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
@@ -55,9 +56,9 @@ impl Proxy {
         let model = self.requested_model(&request.model)?;
         context.operation = Some(Operation::Embed);
         let asked = Asked { operation: context.operation, model: &model };
-        let (upstream, _) = self.candidates(parts, asked)?;
+        let (upstream, _) = self.candidates(upstreams, parts, asked)?;
         let parts = gemini_parts(parts);
-        let target = ModelTarget { parts: &parts, model: &model, form: PathForm::USUAL };
+        let target = ModelTarget { upstreams, parts: &parts, model: &model, form: PathForm::USUAL };
         let mut writer = EmbeddingsWriter::new(&request);
         let mut headers = HeaderMap::new();
         put_dropped(&mut headers, request.dropped.iter());
@@ -71,7 +72,7 @@ impl Proxy {
             let body = request.body(method, &resolved, batch.clone());
             let answer = match &upstream.account {
                 Account::Vertex(account) => {
-                    self.predict((upstream, account), &resolved, body, context).await
+                    self.predict(upstreams, (upstream, account), &resolved, body, context).await
                 }
                 _ => self.embed_batch::<P, B>(&target, body, context).await,
             };
@@ -107,12 +108,13 @@ impl Proxy {
     /// Embeds a batch at Vertex AI, which has another method for it than the Gemini API.
     async fn predict<P: Platform>(
         &self,
+        upstreams: &UpstreamList,
         (upstream, account): (&Upstream, &VertexAccount),
         model: &str,
         body: Bytes,
         context: &mut RequestContext<P>,
     ) -> Result<Bytes, Error> {
-        self.use_upstream(upstream, context);
+        self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
         let calls = &upstream.calls;
         let now = context.platform().now();

@@ -3,7 +3,7 @@
 mod auto;
 mod draft;
 mod failover;
-mod parse;
+pub(super) mod parse;
 mod provider;
 mod read;
 pub(super) mod rows;
@@ -18,6 +18,7 @@ use secrecy::SecretString;
 
 pub use failover::{Failover, FailoverModel, FailoverReason, FailoverSignatures};
 pub(super) use parse::base_url;
+pub(crate) use parse::is_json;
 pub use tables::UpstreamTable;
 
 use super::{CredentialsJson, ModelAlias, models};
@@ -132,6 +133,17 @@ impl ModelPattern {
     /// A pattern from text, without a leading `models/`. `None` if no model could have such a name.
     pub fn new(text: &str) -> Option<Self> {
         parse::model_name(text).map(|name| Self(name.to_owned()))
+    }
+
+    /// The pattern of every model.
+    pub fn all() -> Self {
+        Self("*".to_owned())
+    }
+
+    /// Whether every model that `other` means is one of those that are meant. The `*` of `other` is
+    /// compared as a character, which only a `*` stands for.
+    pub fn covers(&self, other: &Self) -> bool {
+        models::matches(&self.0, &other.0)
     }
 
     /// Whether `model` is one of those that are meant.

@@ -2,9 +2,10 @@
 //!
 //! Entries (tokens, the project, models) are also cached in memory as they were last read or
 //! written. While the server is gone, slow, full or read-only, the cache is the store; when the
-//! server is back, the cache is written back. Locks, request counts and cached answers are not
+//! server is back, the cache is written back. Locks, request counts, usage and cached answers are not
 //! available meanwhile, so that each process works alone.
 
+mod budget_scripts;
 #[cfg(test)]
 mod budget_tests;
 mod link;
@@ -12,6 +13,9 @@ mod scripts;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod usage;
+#[cfg(test)]
+mod usage_tests;
 mod write_back;
 
 use std::collections::BTreeSet;
@@ -24,6 +28,7 @@ use code_assist_core::{
     ANSWER_PREFIX, Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, StoreStats,
 };
 
+use self::budget_scripts::BudgetScripts;
 use self::link::{ADMIN_TIMEOUT, COMMAND_TIMEOUT, Link};
 use self::scripts::{KeyNames, Scripts};
 use self::write_back::WriteBackCache;
@@ -41,6 +46,7 @@ struct RedisInner {
     cache: Arc<WriteBackCache>,
     names: Arc<KeyNames>,
     scripts: Arc<Scripts>,
+    budget_scripts: BudgetScripts,
     clock: Clock,
     /// The server and the prefix, for `describe`.
     shown: String,
@@ -100,7 +106,9 @@ impl RedisStore {
         };
         let link = Link::new(url, authorities, setup)?;
         let shown = format!("{url}, keys {}*", url.prefix);
-        let inner = RedisInner { link, cache, names, scripts, clock, shown, answer_bytes };
+        let budget_scripts = BudgetScripts::new();
+        let inner =
+            RedisInner { link, cache, names, scripts, budget_scripts, clock, shown, answer_bytes };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -265,7 +273,8 @@ impl RedisStore {
 
     pub(super) async fn clear(&self) -> Result<usize, StoreError> {
         let RedisInner { link, names, cache, .. } = &*self.inner;
-        let keys = self.scan(&names.all()).await?;
+        let mut keys = self.scan(&names.all()).await?;
+        keys.retain(|key| !names.is_usage(key));
         let entry = names.entry("");
         let answer = names.entry(ANSWER_PREFIX);
         let count = keys.iter().filter(|key| key.starts_with(&entry) && !key.starts_with(&answer));
@@ -324,13 +333,7 @@ impl RedisStore {
 
     /// Finds all keys with this prefix.
     async fn scan(&self, prefix: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
-        let mut pattern = Vec::with_capacity(prefix.len() + 1);
-        for byte in prefix {
-            if b"*?[]\\^".contains(byte) {
-                pattern.push(b'\\');
-            }
-            pattern.push(*byte);
-        }
+        let mut pattern = escaped(prefix);
         pattern.push(b'*');
         let (mut keys, mut cursor) = (BTreeSet::new(), 0_u64);
         loop {
@@ -348,6 +351,18 @@ impl RedisStore {
             cursor = next;
         }
     }
+}
+
+/// A pattern of the server's that matches this text.
+fn escaped(text: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(text.len() + 1);
+    for byte in text {
+        if b"*?[]\\^".contains(byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    pattern
 }
 
 /// True for a cached answer. Answers are many, large and short-lived, and the core caches its own,
