@@ -6,8 +6,8 @@
 //!
 //! Names and JSON are a contract with what is deployed (`lock_object`).
 
-use std::cell::RefCell;
 use std::ops::RangeInclusive;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use code_assist_core::{
     Charge, Cost, Counts, Day, Limits, ProcessId, Reserved, SharedLedger, SharedReservation,
@@ -85,7 +85,7 @@ impl UsageObject {
 
 /// The object's side: the ledger in memory, and its days in the object's storage.
 #[derive(Debug, Default)]
-pub(crate) struct UsageRecords(RefCell<SharedLedger>);
+pub(crate) struct UsageRecords(Mutex<SharedLedger>);
 
 impl UsageRecords {
     /// The answer to a request, as JSON.
@@ -109,7 +109,7 @@ impl UsageRecords {
                     day: read_day(&day)?,
                 };
                 self.restore(storage, clock, [request.day]).await?;
-                let standing = self.0.borrow_mut().reserve(&request, clock);
+                let standing = self.ledger().reserve(&request, clock);
                 serde_json::to_string(&StandingText::from(standing))?
             }
             UsageRequest::Add { process, number, rows, reserved } => {
@@ -122,7 +122,7 @@ impl UsageRecords {
                     reserved: reserved.map(|(key, held)| (key.into(), held.into())).collect(),
                 };
                 self.restore(storage, clock, batch.rows.iter().map(|row| row.day)).await?;
-                self.0.borrow_mut().add(&batch, clock);
+                self.ledger().add(&batch, clock);
                 self.write(storage, clock).await?;
                 DONE.to_owned()
             }
@@ -138,6 +138,11 @@ impl UsageRecords {
         Ok(answer)
     }
 
+    /// The ledger. It is locked for no longer than a statement, since the storage is waited for.
+    fn ledger(&self) -> MutexGuard<'_, SharedLedger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Restores the months of these days, and that of yesterday, whose text may have what concerns no day.
     async fn restore(
         &self,
@@ -147,14 +152,14 @@ impl UsageRecords {
     ) -> Result<()> {
         let today = Day::of(clock);
         for day in [today.before(1), today].into_iter().chain(days) {
-            if self.0.borrow().has_month(day) {
+            if self.ledger().has_month(day) {
                 continue;
             }
             let month = day.month();
             let (first, end) = (name(&month.to_string()), name(&month.next_month().to_string()));
             let stored = stored_days(storage, &first, &end).await?;
             let texts = stored.iter().map(|(day, text)| (*day, text.as_str()));
-            if let Err(why) = self.0.borrow_mut().restore_month(month, texts) {
+            if let Err(why) = self.ledger().restore_month(month, texts) {
                 tracing::error!("a day of usage cannot be read and counts as unused: {why}");
             }
         }
@@ -163,7 +168,7 @@ impl UsageRecords {
 
     /// Writes what has changed. After an error it is written with the next batch.
     async fn write(&self, storage: &Storage, clock: Timestamp) -> Result<()> {
-        let days = self.0.borrow_mut().unwritten(clock);
+        let days = self.ledger().unwritten(clock);
         if days.is_empty() {
             return Ok(());
         }
@@ -172,12 +177,12 @@ impl UsageRecords {
             Reflect::set(&values, &name(&day.to_string()).into(), &text.into())?;
         }
         storage.put_multiple_raw(values).await?;
-        self.0.borrow_mut().wrote(&days);
+        self.ledger().wrote(&days);
         Ok(())
     }
 
     async fn remove(&self, storage: &Storage, before: Day) -> Result<()> {
-        self.0.borrow_mut().remove(before);
+        self.ledger().remove(before);
         let end = name(&before.to_string());
         loop {
             let old = stored_days(storage, PREFIX, &end).await?;
