@@ -9,7 +9,7 @@ use http_body::Body;
 use super::Proxy;
 use super::choose::Asked;
 use super::respond::{self, Answer};
-use crate::context::RequestContext;
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::gemini::route::{self, Route, RouteError};
 use crate::error::Error;
 use crate::memory;
@@ -85,6 +85,11 @@ impl Proxy {
         let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
         let longest = self.settings.queue_timeout;
         context.model = memory::work_on(body.len(), context, longest, search).await?.into();
+        let rule = match code_assist::generates(suffix) {
+            true => ChargeRule::PromptAndAnswer,
+            false => ChargeRule::Nothing,
+        };
+        self.reserve(rule, context.bytes_in, context).await?;
         let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.

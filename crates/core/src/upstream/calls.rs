@@ -195,6 +195,7 @@ impl Calls {
                 }
                 Err(error) => error,
             };
+            context.charge_try();
             let mut failure = error.failure();
             if matches!(error, Error::UpstreamTimeout { .. })
                 && now.since(began) >= self.first_byte_timeout
