@@ -2,6 +2,7 @@
 
 mod account;
 mod flush;
+mod retention;
 pub mod usage;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::time::Timestamp;
 
 pub use account::{KeyAccount, Settlement, moment};
 use flush::Flushing;
+use retention::Retention;
 
 /// A key that a client may present, with what its holder may do.
 #[derive(Debug)]
@@ -67,6 +69,7 @@ pub struct Keys {
     flushing: Mutex<Flushing>,
     /// True while usage cannot be loaded.
     loads_fail: Arc<AtomicBool>,
+    retention: Retention,
 }
 
 impl Keys {
@@ -77,6 +80,7 @@ impl Keys {
             accounts: Mutex::default(),
             flushing: Mutex::default(),
             loads_fail: Arc::default(),
+            retention: Retention::default(),
         }
     }
 

@@ -214,6 +214,7 @@ impl Proxy {
         self.keys.flush(platform).await;
         self.keys.load(platform).await;
         self.upstreams.tick(platform).await;
+        self.keys.remove_old_usage(platform, self.settings.usage_retention_days).await;
     }
 
     /// True if the usage of keys is counted: there are tables.
