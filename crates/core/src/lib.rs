@@ -70,7 +70,7 @@ pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
-pub use keys::usage::{BudgetStanding, UsageBy, UsageFormat, UsageQuery, UsageReport};
+pub use keys::usage::{KeyBudget, UsageBy, UsageFormat, UsageQuery, UsageReport};
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Keys;
 use crate::platform::Platform;
-use crate::policy::budget::UsageBatch;
+use crate::policy::budget::{UsageBatch, UsageRow};
 use crate::policy::lease::{Lease, Leases};
 use crate::sync::lock;
 use crate::time::Monotonic;
@@ -81,6 +81,18 @@ impl Keys {
         drop(flushing);
         drop(guard);
         flushed
+    }
+
+    /// What has been used and may not be in the store: that of one key, or of all.
+    pub fn unstored_rows(&self, key: Option<&str>) -> Vec<UsageRow> {
+        let is_asked = |id: &str| key.is_none_or(|key| key == id);
+        let batch = lock(&self.flushing).batch.clone();
+        let of_batch = batch.iter().flat_map(|batch| batch.rows.iter().cloned());
+        let mut rows: Vec<_> = of_batch.filter(|row| is_asked(&row.key)).collect();
+        for account in self.accounts().into_iter().filter(|account| is_asked(&account.id)) {
+            rows.extend(account.unflushed_rows());
+        }
+        rows
     }
 
     /// Sends all that has been used: the process stops.

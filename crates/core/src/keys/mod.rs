@@ -18,6 +18,7 @@ use crate::sync::lock;
 use crate::time::Timestamp;
 
 pub use account::{KeyAccount, Settlement, moment};
+pub use flush::Flushed;
 use flush::Flushing;
 use retention::Retention;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Proxy;
 use crate::access::Access;
-use crate::keys::Keys;
+use crate::keys::{KeyHolder, Keys};
 use crate::platform::Platform;
 use crate::settings::{ModelAlias, PriceSettings, Settings};
 use crate::upstream::{KeyLists, Upstreams};
@@ -18,6 +18,8 @@ pub(super) struct ReloadableSettings {
     pub(super) upstreams: KeyLists,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
+    /// The holders of keys; none without `[[key]]` tables.
+    pub(super) holders: Vec<Arc<KeyHolder>>,
     /// What models cost.
     pub(super) prices: Vec<PriceSettings>,
     keys: usize,
@@ -31,6 +33,7 @@ impl ReloadableSettings {
             access: Access::new(settings, &holders),
             upstreams: upstreams.lists(&settings.keys),
             model_aliases,
+            holders,
             prices: settings.prices.clone(),
             keys: settings.number_of_keys(),
         })
