@@ -5,6 +5,7 @@ use std::future::{Future as _, pending, poll_fn};
 use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::task::{Context as Cx, Poll, ready};
 use std::time::Duration;
 
@@ -45,16 +46,25 @@ struct EdgeInner {
     task: Rc<Task>,
     /// Bound when it is first used, which few events do.
     store: OnceCell<Store>,
-    /// How often this event has asked for a reservation.
-    reservations: Cell<u32>,
+    /// What the usage object has last refused.
+    refusal: Cell<Option<Refusal>>,
+}
+
+/// A reservation that was refused.
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    standing: SharedStanding,
+    pause: Duration,
+    /// When the object is asked again.
+    until: Timestamp,
 }
 
 impl Edge {
     /// The platform of an event. `request` is undefined for an event without a request.
     pub(crate) fn new(request: &JsValue, env: Env, ctx: JsValue) -> Self {
         let task = Task::new(request, &ctx);
-        let (store, reservations) = (OnceCell::new(), Cell::new(0));
-        Self { inner: Rc::new(EdgeInner { env, ctx, task, store, reservations }) }
+        let (store, refusal) = (OnceCell::new(), Cell::new(None));
+        Self { inner: Rc::new(EdgeInner { env, ctx, task, store, refusal }) }
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -216,18 +226,23 @@ impl Platform for Edge {
         self.store().release(key, token).await;
     }
 
-    /// The second call of an event waits, and each later one for longer: the runtime limits the calls of an
-    /// event, and a request that waits for others asks again and again.
+    /// After a refusal the object is asked again after pauses that double. Until then the refusal is repeated:
+    /// a request that waits for others asks often, and the runtime limits the calls of an event.
     async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
         let object = self.usage_object().ok()?;
-        let calls = &self.inner.reservations;
-        let doublings = calls.replace(calls.get().saturating_add(1)).checked_sub(1);
-        if let Some(doublings) = doublings {
-            let pause = FIRST_RESERVE_PAUSE.saturating_mul(1 << doublings.min(8));
-            self.timer(pause.min(LONGEST_RESERVE_PAUSE)).await;
+        let refusal = self.inner.refusal.get();
+        if let Some(last) = refusal.filter(|last| self.wall_clock() < last.until) {
+            return Some(last.standing);
         }
         match object.reserve(request).await {
-            Ok(standing) => Some(standing),
+            Ok(standing) => {
+                let pause = refusal.map_or(FIRST_RESERVE_PAUSE, |last| last.pause * 2);
+                let pause = pause.min(LONGEST_RESERVE_PAUSE);
+                let until = self.wall_clock() + pause;
+                let refusal = (!standing.is_granted).then_some(Refusal { standing, pause, until });
+                self.inner.refusal.set(refusal);
+                Some(standing)
+            }
             Err(why) => {
                 tracing::warn!("the usage object grants nothing, so this isolate decides: {why}");
                 None
@@ -236,7 +251,8 @@ impl Platform for Edge {
     }
 
     fn has_shared_usage(&self) -> bool {
-        self.usage_object().is_ok()
+        static IS_BOUND: OnceLock<bool> = OnceLock::new();
+        *IS_BOUND.get_or_init(|| self.usage_object().is_ok())
     }
 
     async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
@@ -413,7 +429,7 @@ const INVALID_KEY: &str = "key: ";
 /// Stands for a body whose length is known at its end only. `runtime.js` has the same number.
 const UNKNOWN_LENGTH: f64 = -1.0;
 
-/// A request that waits for a minute asks about 25 times, half as often as the free plan's limit.
+/// A request that waits for a minute asks about 25 times, half as often as the free plan allows.
 const FIRST_RESERVE_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_RESERVE_PAUSE: Duration = Duration::from_secs(3);
 
