@@ -127,6 +127,11 @@ impl Keys {
         self.operator.as_ref()
     }
 
+    /// True without tables: no usage is counted.
+    pub fn are_none(&self) -> bool {
+        lock(&self.accounts).is_empty()
+    }
+
     /// All accounts, in the order of their ids.
     pub fn accounts(&self) -> Vec<Arc<KeyAccount>> {
         let mut accounts: Vec<_> = lock(&self.accounts).values().cloned().collect();
