@@ -191,6 +191,9 @@ impl Metrics {
             },
             "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
         });
+        if let Some(lost) = input.process_stats.audit_lines_lost {
+            checks["audit_log"] = json!({ "lines_lost": lost });
+        }
         if self.upstreams.len() > 1 {
             let shown = all().map(|(at, upstream)| self.shown_upstream(at, upstream, input.clock));
             checks["upstreams"] = shown.collect();

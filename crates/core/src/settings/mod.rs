@@ -18,6 +18,7 @@ mod reference;
 mod spec;
 mod store;
 mod table;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -34,6 +35,7 @@ pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
 pub use table::{SETTINGS, find};
+pub use telemetry::{AuditSettings, Sampler, TracingSettings};
 pub use upstreams::{
     AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
     FailoverSignatures, GeminiApiSettings, GoogleCredentials, ModelPattern, UnusedUpstream,
@@ -172,6 +174,10 @@ pub struct Settings {
     pub log_level: String,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
+    /// `AUDIT_LOG` and its bounds.
+    pub audit: Option<AuditSettings>,
+    /// The `OTEL_…` settings, where spans are recorded.
+    pub tracing: Option<TracingSettings>,
     /// `HTTPS_PROXY`; may hold a login.
     pub https_proxy: Option<SecretString>,
     /// `HTTP_PROXY`; may hold a login.

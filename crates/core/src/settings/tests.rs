@@ -386,6 +386,7 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
                 env.retain(|(name, _)| {
                     let bad = ["KV_URL", "KV_ENCRYPTION_KEY", "HTTP_PROXY", "CODE_ASSIST_ENDPOINT"];
                     !bad.contains(name)
+                        && *name != "OTEL_EXPORTER_OTLP_HEADERS"
                         && !["OAUTH_TOKEN_URL", "GEMINI_OAUTH_CREDS_FILE"].contains(name)
                         && (value == "hush-9f3" || !keys.contains(name))
                 });

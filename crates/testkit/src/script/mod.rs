@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{BackgroundJob, Proxy, Timestamp};
+use code_assist_core::{BackgroundJob, Proxy, RequestRecord, Timestamp};
 
 pub use body::ScriptedBody;
 pub use platform::{ScriptedPermit, ScriptedTimer, ScriptedUpgrade};
@@ -172,6 +172,22 @@ impl ScriptedPlatform {
     }
 
     /// Every random number is `bits` from now on: 0 gives the shortest jitter, `u64::MAX` the
+    /// Records the spans of requests, of those at least that a client's trace says, and of all others if
+    /// `others` is true.
+    pub fn sample(&self, others: bool) {
+        self.state().samples = Some(others);
+    }
+
+    /// Keeps an audit log.
+    pub fn audit(&self) {
+        self.state().auditing = true;
+    }
+
+    /// What the core has told of requests that have ended.
+    pub fn records(&self) -> Vec<RequestRecord> {
+        self.state().records.clone()
+    }
+
     /// longest.
     pub fn fix_random(&self, bits: u64) {
         self.state().fixed_random = Some(bits);
