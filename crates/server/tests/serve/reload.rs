@@ -70,6 +70,25 @@ fn sighup_reads_tables_of_keys_again_and_a_revoked_key_ends_no_stream() {
 }
 
 #[test]
+fn a_reload_gives_no_key_an_upstream_that_only_a_restart_would_add() {
+    let (upstream, _) = upstream();
+    let key = format!("[[key]]\nid = \"ada\"\nhash = \"sha256:{}\"\n", DIGESTS[0]);
+    let proxy = start(&upstream, &key);
+    let of_ada = || generate(&proxy, "key-of-ada-0123456789", "gemini-2.5-pro").0;
+    assert_eq!(of_ada(), 200);
+    let file = format!(
+        "upstreams = [\"code-assist\", \"team\"]\n{key}upstreams = [\"team\"]\n\
+         [[upstream]]\nname = \"team\"\nprovider = \"gemini-api\"\napi_key = \"operators-key\"\n"
+    );
+    reload(
+        &proxy,
+        &file,
+        "upstreams of key ada: names team, which the running process does not have",
+    );
+    assert_eq!(of_ada(), 200, "the old settings stay");
+}
+
+#[test]
 fn bad_settings_are_reported_and_the_old_ones_stay() {
     let (upstream, _) = upstream();
     let proxy = start(&upstream, "proxy_api_keys = \"old-key\"");
