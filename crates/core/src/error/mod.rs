@@ -85,6 +85,8 @@ pub enum Error {
     CredentialsUnreadable {
         /// Where they are and why they cannot be used.
         why: String,
+        /// Of which kind they are.
+        kind: CredentialKind,
     },
     /// The body has a field that the upstream does not take, and that must not be dropped in silence.
     FieldNotTaken {
@@ -274,6 +276,18 @@ pub enum Error {
         /// What went wrong, without secrets.
         why: String,
     },
+    /// There are no `[[key]]` tables, so that no usage is counted.
+    UsageNotCounted,
+    /// A parameter of `/usage` cannot be read, or asks for too much.
+    UsageParameter {
+        /// What is wrong and what to write: whole sentences.
+        problem: String,
+    },
+    /// The store does not say what was used.
+    UsageUnreadable {
+        /// What went wrong, without secrets.
+        why: String,
+    },
     /// The account's owner must pass a check in a browser first.
     ValidationRequired {
         /// What Google says.
@@ -435,6 +449,8 @@ pub enum CredentialKind {
     GeminiCli,
     /// A credential of Google Cloud. The reason says what to do.
     GoogleCloud,
+    /// The login of the key that a request came with.
+    KeysOwn,
     /// No provider has a credential, so that the operator may choose one.
     Unset,
 }
