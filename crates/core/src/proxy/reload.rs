@@ -6,7 +6,7 @@ use super::Proxy;
 use crate::access::Access;
 use crate::keys::Keys;
 use crate::platform::Platform;
-use crate::settings::{ModelAlias, PriceSettings, Settings};
+use crate::settings::{ModelAlias, Settings};
 use crate::upstream::{KeyLists, Upstreams};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
@@ -18,8 +18,6 @@ pub(super) struct ReloadableSettings {
     pub(super) upstreams: KeyLists,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
-    /// What models cost.
-    pub(super) prices: Vec<PriceSettings>,
     keys: usize,
 }
 
@@ -31,7 +29,6 @@ impl ReloadableSettings {
             access: Access::new(settings, &holders),
             upstreams: upstreams.lists(&settings.keys),
             model_aliases,
-            prices: settings.prices.clone(),
             keys: settings.number_of_keys(),
         })
     }
