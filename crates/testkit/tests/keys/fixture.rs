@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use code_assist_core::settings::{AccountSettings, GeminiApiSettings, UpstreamSettings};
 use code_assist_core::{Payload, Proxy, UsageRow};
 use code_assist_testkit::client::{Answer, ask, post, with};
 use code_assist_testkit::google::google_but;
@@ -51,6 +52,26 @@ impl Fixture {
             more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let proxy = Proxy::new(read(keys, &more), &script);
         Self { script, proxy, counted, more }
+    }
+
+    /// A proxy with the Gemini API as its only upstream, which answers everything with this.
+    pub(crate) fn gemini(
+        keys: &[Value],
+        google: impl FnMut(&Received) -> Reply + Send + 'static,
+    ) -> Self {
+        let script = ScriptedPlatform::new(google);
+        let mut settings = read(keys, &[]);
+        settings.upstreams = vec![UpstreamSettings {
+            name: "gemini-api".into(),
+            account: AccountSettings::GeminiApi(GeminiApiSettings {
+                api_key: "operators-own-key-0123456789".to_owned().into(),
+            }),
+            endpoints: vec!["https://google.test".to_owned()],
+            models: Vec::new(),
+            model_map: Vec::new(),
+        }];
+        let proxy = Proxy::new(settings, &script);
+        Self { script, proxy, counted: Arc::default(), more: Vec::new() }
     }
 
     /// Another process with the same settings, which shares upstream, clock and store.
