@@ -70,7 +70,8 @@ pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
-pub use keys::usage::{BudgetStanding, UsageBy, UsageFormat, UsageQuery, UsageReport};
+pub use keys::label as key_label;
+pub use keys::usage::{KeyBudget, UsageBy, UsageFormat, UsageQuery, UsageReport};
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
@@ -78,8 +79,8 @@ pub use platform::{
     RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
 };
 pub use policy::budget::{
-    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedReservation,
-    SharedStanding, Shortage, UsageBatch, UsageRow, judge,
+    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedLedger,
+    SharedReservation, SharedStanding, Shortage, UsageBatch, UsageRow, judge,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Keys;
 use crate::platform::Platform;
-use crate::policy::budget::UsageBatch;
+use crate::policy::budget::{UsageBatch, UsageRow};
 use crate::policy::lease::{Lease, Leases};
 use crate::sync::lock;
 use crate::time::Monotonic;
@@ -48,7 +48,7 @@ impl Keys {
             let guard = FlushGuard { keys: self, lease };
             if flushing.batch.is_none() {
                 flushing.batch =
-                    self.next_batch(flushing.number + 1, platform.has_shared_store(), now);
+                    self.next_batch(flushing.number + 1, platform.has_shared_usage(), now);
                 flushing.number += u64::from(flushing.batch.is_some());
             }
             let batch = flushing.batch.clone();
@@ -83,6 +83,18 @@ impl Keys {
         flushed
     }
 
+    /// What has been used and may not be in the store: that of one key, or of all.
+    pub fn unstored_rows(&self, key: Option<&str>) -> Vec<UsageRow> {
+        let is_asked = |id: &str| key.is_none_or(|key| key == id);
+        let batch = lock(&self.flushing).batch.clone();
+        let of_batch = batch.iter().flat_map(|batch| batch.rows.iter().cloned());
+        let mut rows: Vec<_> = of_batch.filter(|row| is_asked(&row.key)).collect();
+        for account in self.accounts().into_iter().filter(|account| is_asked(&account.id)) {
+            rows.extend(account.unflushed_rows());
+        }
+        rows
+    }
+
     /// Sends all that has been used: the process stops.
     pub async fn flush_all<P: Platform>(&self, platform: &P) {
         let mut failures = 0;
@@ -100,8 +112,12 @@ impl Keys {
         }
     }
 
-    /// Loads usage that has not been loaded, of a few accounts at a time.
+    /// Loads usage that has not been loaded, of a few accounts at a time. An isolate of a Worker loads it with the
+    /// first request instead: most isolates that run regular work answer none.
     pub async fn load<P: Platform>(&self, platform: &P) {
+        if platform.has_shared_usage() && !platform.has_shared_store() {
+            return;
+        }
         let now = platform.now();
         let accounts = self.accounts();
         let due = accounts.iter().filter(|account| !account.is_loaded(now));

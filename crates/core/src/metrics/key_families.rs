@@ -5,16 +5,16 @@ use std::sync::Arc;
 use super::exposition::{MetricFamily, MetricKind};
 use super::families::{counted, counter, family, sample};
 use super::labels::TOKEN_KINDS;
-use crate::keys::usage::BudgetStanding;
-use crate::policy::budget::{Charge, Cost};
+use crate::keys::usage::KeyBudget;
+use crate::policy::budget::{Cost, ModelTotal};
 
 /// What keys have used since the start of the process, and how much of their limits.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeysInput {
     /// Each key with what it has used, by model. The models of a key are bounded, and each is there once.
-    pub(crate) used: Vec<(Arc<str>, Vec<(Arc<str>, Charge)>)>,
+    pub(crate) used: Vec<(Arc<str>, Vec<ModelTotal>)>,
     /// The limits. Each limit of a key is there once.
-    pub(crate) budgets: Vec<BudgetStanding>,
+    pub(crate) budgets: Vec<KeyBudget>,
 }
 
 /// `None` is no tables, and then there are no families.
@@ -24,7 +24,7 @@ pub(super) fn of_keys(input: Option<&KeysInput>) -> Vec<MetricFamily> {
     let mut costs = Vec::new();
     for (key, models) in used {
         let mut sum = Cost(0);
-        for (model, charge) in models {
+        for ModelTotal { model, charge, .. } in models {
             sum = sum + charge.cost;
             let counts = [
                 charge.prompt_tokens,
@@ -38,9 +38,9 @@ pub(super) fn of_keys(input: Option<&KeysInput>) -> Vec<MetricFamily> {
         }
         costs.push(sample(sum.units(), &[("key", key)]));
     }
-    let remaining = budgets.iter().map(|standing| {
-        let labels = [("key", &*standing.key), ("budget", standing.budget.name())];
-        sample(standing.remaining_ratio(), &labels)
+    let remaining = budgets.iter().map(|it| {
+        let labels = [("key", &*it.key), ("budget", it.standing.budget.name())];
+        sample(it.remaining_ratio(), &labels)
     });
     vec![
         counter(

@@ -59,6 +59,8 @@ pub struct Settings {
     pub port: u16,
     /// `ADMIN_PORT`: 0 picks a free one.
     pub admin_port: Option<u16>,
+    /// `STATUS_PAGE_TRY`.
+    pub status_page_try: bool,
     /// The upstreams in use, in order of preference; at least one. Their names differ.
     pub upstreams: Vec<UpstreamSettings>,
     /// The base URLs of Code Assist for keys with a login of their own.

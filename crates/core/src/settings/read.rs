@@ -27,6 +27,7 @@ pub(super) fn settings(
         host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
         admin_port: reader.text("ADMIN_PORT", parse::port),
+        status_page_try: reader.switch("STATUS_PAGE_TRY"),
         failover: reader.failover(&upstreams.in_use),
         failover_models: reader.failover_models(&upstreams.in_use),
         failover_signatures: reader.failover_signatures(),

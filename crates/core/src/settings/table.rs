@@ -98,6 +98,14 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Access,
+        "STATUS_PAGE_TRY",
+        "true",
+        Kind::Switch,
+        "The status page has a panel that sends a prompt to a model, with the key that the page was given. \
+         With `ADMIN_PORT` it has none, since that port does not serve the API.",
+    ),
+    setting(
+        Group::Access,
         "CODE_ASSIST_PROTOCOL",
         "generate",
         Kind::Choice(&["off", "generate", "all"]),

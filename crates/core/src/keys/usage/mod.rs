@@ -6,4 +6,4 @@ mod report;
 mod tests;
 
 pub use query::{UsageBy, UsageQuery};
-pub use report::{BudgetStanding, UsageFormat, UsageReport};
+pub use report::{KeyBudget, UsageFormat, UsageReport, tightest};

@@ -7,31 +7,36 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::query::{UsageBy, UsageQuery};
-use crate::policy::budget::{Budget, Charge, Cost, Day, UsageRow};
-use crate::time::Timestamp;
+use crate::policy::budget::{Budget, BudgetStanding, Charge, Cost, Day, UsageRow};
 
 /// How much of a limit a key has used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BudgetStanding {
+pub struct KeyBudget {
     /// The `id` of the key.
     pub key: Arc<str>,
-    /// The limit's name.
-    pub budget: Budget,
-    /// The limit, of costs in billionths.
-    pub limit: u64,
-    /// What is used of it, of costs in billionths.
-    pub used: u64,
-    /// When the budget begins anew. `None` for a limit that slides.
-    pub resets_at: Option<Timestamp>,
+    /// The limit.
+    pub standing: BudgetStanding,
 }
 
-impl BudgetStanding {
+impl KeyBudget {
     /// What is left of the limit, from 1 to 0.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more digits")]
     pub fn remaining_ratio(&self) -> f64 {
-        let left = self.limit.saturating_sub(self.used);
-        if self.limit == 0 { 0.0 } else { left as f64 / self.limit as f64 }
+        let BudgetStanding { limit, used, .. } = self.standing;
+        if limit == 0 { 0.0 } else { limit.saturating_sub(used) as f64 / limit as f64 }
     }
+}
+
+/// Each limit of each key once, in order. Of two tables with one `id` the one counts that has less left.
+pub fn tightest(mut budgets: Vec<KeyBudget>) -> Vec<KeyBudget> {
+    budgets.sort_by(|a, b| {
+        let names = (&a.key, a.standing.budget).cmp(&(&b.key, b.standing.budget));
+        names.then_with(|| a.remaining_ratio().total_cmp(&b.remaining_ratio()))
+    });
+    budgets.dedup_by(|next, kept| {
+        next.key == kept.key && next.standing.budget == kept.standing.budget
+    });
+    budgets
 }
 
 /// The form of a report.
@@ -78,7 +83,7 @@ impl UsageFormat {
 pub struct UsageReport {
     query: UsageQuery,
     rows: BTreeMap<RowName, (u64, Charge)>,
-    budgets: Vec<BudgetStanding>,
+    budgets: Vec<KeyBudget>,
 }
 
 /// What a row is about. The fields that `by` leaves out are `None` in all rows. Rows are in this order.
@@ -95,7 +100,7 @@ impl UsageReport {
     pub fn new(
         query: UsageQuery,
         rows: impl IntoIterator<Item = UsageRow>,
-        mut budgets: Vec<BudgetStanding>,
+        budgets: Vec<KeyBudget>,
     ) -> Result<Self, String> {
         let has = |by| query.by.is_none() || query.by == Some(by);
         let days = query.days();
@@ -116,8 +121,7 @@ impl UsageReport {
                 ));
             }
         }
-        budgets.sort_by(|a, b| (&a.key, a.budget).cmp(&(&b.key, b.budget)));
-        Ok(Self { query, rows: summed, budgets })
+        Ok(Self { query, rows: summed, budgets: tightest(budgets) })
     }
 
     /// In the given form.
@@ -154,16 +158,16 @@ impl UsageReport {
         }
         out.push_str(r#"],"budgets":["#);
         let mut separator = "";
-        for standing in &self.budgets {
-            let BudgetStanding { key, budget, limit, used, resets_at } = standing;
-            let resets_at = json!(resets_at.map(Timestamp::rfc3339));
+        for KeyBudget { key, standing } in &self.budgets {
+            let BudgetStanding { budget, limit, used, resets_at } = standing;
             let _ = write!(
                 out,
-                r#"{separator}{{"key":{},"budget":"{}","limit":{},"used":{},"resets_at":{resets_at}}}"#,
+                r#"{separator}{{"key":{},"budget":"{}","limit":{},"used":{},"resets_at":"{}"}}"#,
                 json!(&**key),
                 budget.name(),
                 Amount(*budget, *limit),
                 Amount(*budget, *used),
+                resets_at.rfc3339(),
             );
             separator = ",";
         }

@@ -3,8 +3,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::*;
-use crate::policy::budget::{Budget, Charge, Cost, Day, UsageRow};
-use crate::time::Timestamp;
+use crate::policy::budget::{Budget, BudgetStanding, Charge, Cost, Day, UsageRow};
 
 fn day(text: &str) -> Day {
     text.parse().unwrap()
@@ -32,18 +31,15 @@ fn rows() -> Vec<UsageRow> {
     ]
 }
 
-fn budgets() -> Vec<BudgetStanding> {
-    let resets_at = Some(Timestamp(day("2026-12-01").begin().0));
-    let of = |budget, limit, used| BudgetStanding {
-        key: Arc::from("ada"),
-        budget,
-        limit,
-        used,
-        resets_at,
-    };
+fn budget(budget: Budget, limit: u64, used: u64) -> KeyBudget {
+    let resets_at = day("2026-12-01").begin();
+    KeyBudget { key: Arc::from("ada"), standing: BudgetStanding { budget, limit, used, resets_at } }
+}
+
+fn budgets() -> Vec<KeyBudget> {
     vec![
-        of(Budget::CostPerMonth, 50_000_000_000, 400_000_000),
-        of(Budget::TokensPerDay, 2_000_000, 460),
+        budget(Budget::CostPerMonth, 50_000_000_000, 400_000_000),
+        budget(Budget::TokensPerDay, 2_000_000, 460),
     ]
 }
 
@@ -170,7 +166,16 @@ fn a_cell_is_no_formula_and_ends_where_it_ends() {
 
 #[test]
 fn what_is_left_of_a_budget_is_a_ratio() {
-    let standing = |limit, used| BudgetStanding { limit, used, ..budgets()[1].clone() };
-    assert!((standing(200, 50).remaining_ratio() - 0.75).abs() < 1e-9);
-    assert!(standing(200, 300).remaining_ratio().abs() < 1e-9);
+    let ratio = |limit, used| budget(Budget::TokensPerDay, limit, used).remaining_ratio();
+    assert!((ratio(200, 50) - 0.75).abs() < 1e-9);
+    assert!(ratio(200, 300).abs() < 1e-9);
+    assert!(ratio(0, 0).abs() < 1e-9);
+}
+
+#[test]
+fn of_two_tables_with_one_id_the_limit_counts_that_has_less_left() {
+    let of = |limit| budget(Budget::TokensPerDay, limit, 80);
+    let month = budget(Budget::TokensPerMonth, 10, 0);
+    let once = tightest(vec![month.clone(), of(1000), of(100), of(500)]);
+    assert_eq!(once, vec![of(100), month]);
 }

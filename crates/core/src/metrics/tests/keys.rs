@@ -1,8 +1,8 @@
 //! The metrics of keys.
 
 use super::*;
-use crate::keys::usage::BudgetStanding;
-use crate::policy::budget::{Budget, Charge, Cost};
+use crate::keys::usage::KeyBudget;
+use crate::policy::budget::{Budget, BudgetStanding, Charge, Cost, ModelTotal};
 
 fn input() -> HealthInput {
     let charge = Charge {
@@ -12,15 +12,13 @@ fn input() -> HealthInput {
         thought_tokens: 0,
         cost: Cost(300_000_000),
     };
-    let standing = |budget, used| BudgetStanding {
+    let standing = |budget, used| KeyBudget {
         key: Arc::from("ada"),
-        budget,
-        limit: 1000,
-        used,
-        resets_at: None,
+        standing: BudgetStanding { budget, limit: 1000, used, resets_at: NOON },
     };
+    let total = |model: &str| ModelTotal { model: model.into(), requests: 1, charge };
     let used = vec![
-        ("ada".into(), vec![("gemini-2.5-flash".into(), charge), ("other".into(), charge)]),
+        ("ada".into(), vec![total("gemini-2.5-flash"), total("other")]),
         ("bob".into(), Vec::new()),
     ];
     let budgets = vec![standing(Budget::TokensPerDay, 750), standing(Budget::CostPerMonth, 2000)];

@@ -50,13 +50,23 @@ try {
 
 class Locked extends Error {}
 
+/** The key may not read the numbers of the whole proxy. */
+class AdminOnly extends Error {}
+
+const whenLocked = []; // what ends when the key is forgotten
+
 async function ask(path) {
   const headers = { accept: 'application/json' };
   if (key) headers['x-goog-api-key'] = key;
   const answer = await fetch(path, { headers, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(8000) });
   if (answer.status === 401) throw new Locked();
   const body = await answer.json();
-  if (body.error) throw new Error(body.error.message);
+  if (body.error) {
+    const isAdminOnly = body.error.details?.some(({ reason }) => reason === 'ADMIN_ONLY');
+    const why = new (isAdminOnly ? AdminOnly : Error)(body.error.message);
+    why.id = answer.headers.get('x-request-id');
+    throw why;
+  }
   return body;
 }
 

@@ -6,8 +6,24 @@ const nice = (n) => {
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= n * 1.0001) ?? 10 * power;
 };
 
-/** A plot of some fields of the points, with a reading of the point under the pointer. */
-function plot(id, lines, unit) {
+/** The points of the last minutes. */
+const LIVE = {
+  points: () => points,
+  fewest: FEWEST,
+  last: 'now',
+  left: (pointed, steps) => {
+    const past = pointed === null ? (steps * EVERY) / 1000 : Math.round((points.at(-1).at - points[pointed].at) / 1000);
+    return `${span(past)} ago`;
+  },
+  resting: (name) => points.at(-1)[name] ?? null,
+  label: (latest) => `Plot of the last minutes. Now: ${latest}`,
+};
+
+/**
+ * A plot of some fields of the points, with a reading of the point under the pointer. `series` says which points
+ * they are, how many places the plot has at least, and what is written while no point is pointed at.
+ */
+function plot(id, lines, unit, series = LIVE) {
   const legend = make('div', 'key');
   const svg = draw('svg', { viewBox: '0 0 100 100', preserveAspectRatio: 'none', 'aria-hidden': 'true' });
   const top = make('span', 'top');
@@ -15,7 +31,7 @@ function plot(id, lines, unit) {
   const left = make('span');
   const host = $(id);
   host.setAttribute('role', 'img');
-  host.append(legend, field, make('div', 'ends', left, make('span', null, 'now')));
+  host.replaceChildren(legend, field, make('div', 'ends', left, make('span', null, series.last)));
   const numbers = lines.map(({ label, colour }) => {
     const number = make('b');
     legend.append(make('span', null, make('span', `dot ${colour}`), `${label} `, number));
@@ -31,28 +47,29 @@ function plot(id, lines, unit) {
   const mark = draw('line', { class: 'mark', y1: 0, y2: 100, visibility: 'hidden' });
   svg.append(mark);
   let pointed = null;
-  const steps = () => Math.max(FEWEST, points.length) - 1;
-  const x = (i) => 100 - ((points.length - 1 - i) * 100) / steps();
+  const steps = () => Math.max(series.fewest, series.points().length) - 1;
+  const x = (i) => 100 - ((series.points().length - 1 - i) * 100) / steps();
   const show = () => {
-    const at = pointed === null ? points.length - 1 : pointed;
-    lines.forEach(({ field: name }, n) => (numbers[n].textContent = unit(points[at]?.[name] ?? null)));
-    const past = Math.round((points.at(-1).at - points[at].at) / 1000);
-    left.textContent = `${span(pointed === null ? (steps() * EVERY) / 1000 : past)} ago`;
+    const read = (name) => (pointed === null ? series.resting(name) : (series.points()[pointed][name] ?? null));
+    lines.forEach(({ field: name }, n) => (numbers[n].textContent = unit(read(name))));
+    left.textContent = series.left(pointed, steps());
     mark.setAttribute('visibility', pointed === null ? 'hidden' : 'visible');
     if (pointed !== null) for (const end of ['x1', 'x2']) mark.setAttribute(end, x(at));
   };
   field.addEventListener('pointermove', (event) => {
-    if (!points.length) return;
+    const { length } = series.points();
+    if (!length) return;
     const box = field.getBoundingClientRect();
     const back = Math.round((1 - (event.clientX - box.left) / box.width) * steps());
-    pointed = Math.min(points.length - 1, Math.max(0, points.length - 1 - back));
+    pointed = Math.min(length - 1, Math.max(0, length - 1 - back));
     show();
   });
   field.addEventListener('pointerleave', () => {
     pointed = null;
-    if (points.length) show();
+    if (series.points().length) show();
   });
   return () => {
+    const points = series.points();
     pointed = pointed === null ? null : Math.min(pointed, points.length - 1);
     const most = nice(Math.max(0, ...points.flatMap((point) => lines.map((line) => point[line.field] ?? 0))));
     top.textContent = unit(most).replace(/\.0+(?= |$)/, '');
@@ -77,8 +94,8 @@ function plot(id, lines, unit) {
       if (paths[n].length > 1) paths[n][0].setAttribute('d', area);
     });
     show();
-    const latest = lines.map(({ label, field: name }) => `${label} ${unit(points.at(-1)[name] ?? null)}`);
-    host.setAttribute('aria-label', `Plot of the last minutes. Now: ${latest.join(', ')}`);
+    const latest = lines.map(({ label, field: name }) => `${label} ${unit(series.resting(name))}`);
+    host.setAttribute('aria-label', series.label(latest.join(', ')));
   };
 }
 
