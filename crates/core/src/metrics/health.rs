@@ -202,6 +202,9 @@ impl Metrics {
             let shown = input.key_logins.iter().map(|it| self.shown_login(it, input.clock));
             checks["key_logins"] = shown.collect();
         }
+        if let Some(lost) = input.process_stats.audit_lines_lost {
+            checks["audit_log"] = json!({ "lines_lost": lost });
+        }
         if self.upstreams.len() > 1 {
             let shown = all().map(|(at, upstream)| self.shown_upstream(at, upstream, input.clock));
             checks["upstreams"] = shown.collect();
