@@ -155,6 +155,28 @@ fn a_file_keeps_usage_over_a_stop_and_a_kill() {
     assert_eq!(answer.status_and_reason(), (429, "BUDGET_EXHAUSTED".to_owned()));
 }
 
+#[test]
+fn a_disk_that_is_full_fails_no_request_and_budgets_hold_in_memory() {
+    let google = GoogleEmulator::start();
+    let one = tokens_of_an_answer(&google);
+    let setup = ProxyBuilder::for_emulator(&google)
+        .credentials(&google.credentials())
+        .env("KV_URL", "file:kv.redb")
+        .env("CODE_ASSIST_PROXY_CONFIG", "config.toml")
+        .file_size_limit(4);
+    let table = format!("[[key]]\nid = \"ada\"\nkey = \"{ADA}\"\ntokens_per_day = {}\n", one * 2);
+    setup.write("config.toml", with_admin(&table));
+    let proxy = setup.start();
+    for _ in 0..2 {
+        assert_eq!(proxy.send(keyed(ADA)).status(), 200);
+    }
+    let answer = proxy.send(keyed(ADA));
+    assert_eq!(answer.status_and_reason(), (429, "BUDGET_EXHAUSTED".to_owned()));
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(usage(&proxy, "ada"), (2, one * 2));
+    assert_eq!(proxy.get("/health").status(), 200);
+}
+
 /// Two processes with the same keys on one Redis.
 struct Team {
     proxies: Vec<Proxy>,
