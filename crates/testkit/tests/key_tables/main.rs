@@ -4,6 +4,7 @@ mod admin;
 mod copies;
 mod models;
 mod protocol;
+mod retention;
 mod upstreams;
 
 use code_assist_core::{Payload, Proxy};
