@@ -58,6 +58,17 @@ impl GoogleEmulator {
         self.emulator.expired_credentials()
     }
 
+    /// An `oauth_creds.json` of a further login, which is made if there is none with this name.
+    pub fn credentials_of(&self, login: &str) -> String {
+        self.emulator.credentials_of(login)
+    }
+
+    /// Adds, changes and removes further logins (`docs/EMULATOR.md`).
+    #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
+    pub fn set_logins(&self, change: Value) {
+        self.control(&post("/__emulator/logins", &[], change.to_string()));
+    }
+
     /// Changes its state: token lifetimes, delays, tiers (`docs/EMULATOR.md`).
     #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
     pub fn set_state(&self, change: Value) {
