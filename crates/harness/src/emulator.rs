@@ -112,6 +112,11 @@ impl GoogleEmulator {
         log
     }
 
+    /// Empties the log.
+    pub fn clear_log(&self) {
+        self.control(&request("DELETE", "/__emulator/log", &[], b""));
+    }
+
     /// The calls of one RPC that it has received.
     pub fn received(&self, rpc: &str) -> Vec<Value> {
         self.log().into_iter().filter(|record| record["rpc"] == rpc).collect()
