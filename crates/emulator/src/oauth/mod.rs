@@ -60,7 +60,7 @@ impl OAuthEndpoint {
             Self::Token => {
                 let of_login = form_field(request, "refresh_token")
                     .and_then(|refresh| Some(state.logins.by_refresh_token(&refresh)?.delay));
-                let delay = of_login.unwrap_or(Duration::from_millis(state.token_delay_ms));
+                let delay = of_login.unwrap_or_else(|| Duration::from_millis(state.token_delay_ms));
                 (token(request, state), delay)
             }
             Self::TokenInfo => (token_info(request, state), Duration::ZERO),

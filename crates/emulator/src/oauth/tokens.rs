@@ -35,7 +35,7 @@ impl TokenStore {
 
     /// The tokens of one of several logins. None is valid yet but its refresh token.
     pub(crate) fn of_login(name: &str) -> Self {
-        let refresh = format!("{REFRESH_TOKEN}-of-{name}");
+        let refresh = format!("1//emulator-of-{name}");
         let mut tokens = Self::empty(format!("ya29.emulator-of-{name}"), refresh.clone());
         tokens.refresh.insert(refresh);
         tokens

@@ -3,7 +3,7 @@
 use code_assist_emulator::{Emulator, PROJECT};
 use serde_json::{Value, json};
 
-use crate::client::{CLIENT, control, prompt, prompt_with, refresh, rpc, rpc_with, started, state};
+use crate::client::{CLIENT, control, prompt, refresh, rpc, rpc_with, started, state};
 
 /// An access token for a login's refresh token.
 async fn token(google: &Emulator, login: &str) -> String {
@@ -29,7 +29,9 @@ async fn set(google: &Emulator, change: Value) -> Value {
 
 /// The usual request in another project.
 fn prompt_in(project: &str) -> Value {
-    prompt_with("hi", &json!({"project": project}))
+    let mut body = prompt("hi");
+    body["project"] = json!(project);
+    body
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ fn a_login_that_fails_is_felt_by_its_own_key_only() {
 #[test]
 fn a_refused_login_is_its_holders_error_until_the_file_has_another_one() {
     let google = GoogleEmulator::start();
-    google.set_logins(json!({"ada": {"revoked": true}, "ben": {"token_delay_ms": 1500}}));
+    google.set_logins(json!({"ada": {"revoked": true}, "ben": {"token_delay_ms": 4000}}));
     let proxy = start(&google);
     // The regular work of one login does not wait for that of another.
     let began = Instant::now();
@@ -150,7 +150,7 @@ fn a_refused_login_is_its_holders_error_until_the_file_has_another_one() {
     assert_eq!(refused.status_and_reason(), (503, "CREDENTIALS_REJECTED".to_owned()));
     assert!(refused.text().contains("your own Google login"), "{}", refused.text());
     assert_eq!(generate(&proxy, "eve").status(), 200);
-    assert!(began.elapsed() < Duration::from_millis(1400), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(3500), "{:?}", began.elapsed());
     assert_eq!(generate(&proxy, "ben").status(), 200);
     let ready = proxy.get("/ready");
     assert_eq!(ready.status(), 200, "{}", ready.text());
@@ -160,8 +160,6 @@ fn a_refused_login_is_its_holders_error_until_the_file_has_another_one() {
     assert!(!detailed.text().contains("1//") && !detailed.text().contains("ya29."));
 
     google.set_logins(json!({"ada": {"revoked": false}}));
-    std::fs::write(proxy.path("ada.json"), google.credentials_of("ada"))
-        .expect("a writable folder");
     std::fs::write(proxy.path("ada.json"), format!("{} ", google.credentials_of("ada")))
         .expect("a writable folder");
     while generate(&proxy, "ada").status() != 200 {
