@@ -14,6 +14,7 @@
 //! - [`Proxy::handle`] for each request, whose answer has a [`ProxyBody`];
 //! - [`Proxy::run_job`] for each [`BackgroundJob`] that [`Platform::spawn_job`] was given;
 //! - [`Proxy::tick`] about once a second;
+//! - [`Proxy::flush_usage`] when it stops;
 //! - [`Proxy::reload`] when keys or aliases have changed.
 //!
 //! The modules are private, so that the compiler sees what is not used. See `ARCHITECTURE.md` for the
@@ -50,11 +51,13 @@ mod platform;
 mod policy;
 mod provider;
 mod proxy;
+mod record;
 pub mod settings;
 mod signing;
 mod sse;
 mod sync;
 mod time;
+mod trace;
 mod upstream;
 mod wait;
 
@@ -65,10 +68,14 @@ pub use dialect::gemini::models::Model;
 pub use error::{
     Awaited, BodyBound, CredentialKind, Error, ErrorSource, ExhaustedBudget, RateLimitName,
 };
+pub use google::ProviderKind;
 pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
+pub use google::usage::TokenUsage;
 pub use job::BackgroundJob;
+pub use keys::label as key_label;
+pub use keys::usage::{KeyBudget, UsageBy, UsageFormat, UsageQuery, UsageReport};
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
@@ -76,8 +83,8 @@ pub use platform::{
     RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
 };
 pub use policy::budget::{
-    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedReservation,
-    SharedStanding, Shortage, UsageBatch, UsageRow, judge,
+    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedLedger,
+    SharedReservation, SharedStanding, Shortage, UsageBatch, UsageRow, judge,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};
@@ -85,6 +92,8 @@ pub use policy::memory::{MemoryBudget, MemoryReservation};
 pub use policy::wait_queue::{Ticket, WaitQueue};
 pub use proxy::check::{Step, StepResult, UpstreamModels};
 pub use proxy::{EarlyHead, Proxy};
+pub use record::{RequestRecord, RequestSpans, RequestStep, StepKind, UpstreamTry};
 pub use signing::{RsaKey, SignError};
 pub use time::{Monotonic, Timestamp};
+pub use trace::{SpanId, TraceId};
 pub use upstream::{ListedModel, ROTATED_KEY};

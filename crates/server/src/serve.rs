@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::cli::EmulatedProvider;
 use crate::introduce::{Addresses, introduction};
 use crate::listen::{Listeners, Timeouts};
+use crate::operator_file::OperatorFile;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
@@ -55,7 +56,9 @@ async fn serve(
     }
     let timeouts = Timeouts::of(&settings);
     let initial = settings.clone();
-    let App { proxy, platform } = App::assemble(settings, store, aborted)?;
+    let operator = OperatorFile::write(&store, addresses.main);
+    let digest = operator.as_ref().map(OperatorFile::digest);
+    let App { proxy, platform } = App::with_operator(settings, store, aborted, digest)?;
     let (client, endpoint) = (platform.http_client().clone(), first_endpoint(&initial));
     tokio::spawn(async move { client.warm(&endpoint).await });
     print(&introduction(&initial, &platform, addresses, emulator.as_ref()).await);
@@ -92,10 +95,19 @@ async fn serve(
     let listeners = Listeners { main, admin };
     listen::serve(listeners, proxy, platform, shutdown, abort, timeouts).await;
     ticking.abort();
+    // Until the task is gone, it may be storing usage.
+    let _ = ticking.await;
     trimming.abort();
     watchdog.abort();
     lost_lines.abort();
+    let flushing = stopped_proxy.flush_usage(&stopped_platform);
+    if tokio::time::timeout(LONGEST_FLUSH, flushing).await.is_err() {
+        tracing::error!(
+            "the store has not answered: the usage of keys since the last second is lost"
+        );
+    }
     stopped_proxy.finish(&stopped_platform);
+    drop(operator);
     tracing::info!("stopped");
     Ok(())
 }
@@ -129,6 +141,9 @@ async fn bind(settings: &Settings, port: u16, name: &str) -> io::Result<TcpListe
         io::Error::new(error.kind(), text)
     })
 }
+
+/// How long the store may take when the proxy stops.
+const LONGEST_FLUSH: Duration = Duration::from_secs(5);
 
 /// How often the core does its regular work.
 const TICK: Duration = Duration::from_secs(1);

@@ -37,6 +37,8 @@ pub enum Operation {
     Root,
     /// Generates an answer that comes as a stream of events.
     Stream,
+    /// `GET /usage`.
+    Usage,
     /// A method or resource of Vertex AI that is copied.
     VertexResource,
 }
@@ -62,6 +64,7 @@ impl Operation {
             Self::Ready => "ready",
             Self::Root => "root",
             Self::Stream => "streamGenerateContent",
+            Self::Usage => "usage",
             Self::VertexResource => "vertex",
         }
     }
@@ -86,7 +89,31 @@ impl Operation {
             | Self::Metrics
             | Self::Options
             | Self::Ready
-            | Self::Root => false,
+            | Self::Root
+            | Self::Usage => false,
+        }
+    }
+
+    /// True if the request asks a model for something.
+    pub fn asks_model(self) -> bool {
+        match self {
+            Self::BatchEmbed
+            | Self::CountTokens
+            | Self::Embed
+            | Self::Generate
+            | Self::PassThrough
+            | Self::Stream
+            | Self::VertexResource => true,
+            Self::Copy(kind) => matches!(
+                kind,
+                CopiedKind::Batches
+                    | CopiedKind::Interactions
+                    | CopiedKind::LiveSocket
+                    | CopiedKind::OpenAi
+                    | CopiedKind::Other
+                    | CopiedKind::Predict
+            ),
+            _ => false,
         }
     }
 

@@ -429,6 +429,19 @@ impl fmt::Display for Error {
                  run `code-assist-proxy check`.",
                 Sentence(why)
             ),
+            Self::UsageNotCounted => f.write_str(
+                "This proxy counts no usage, since it has no [[key]] tables. Its operator can make one \
+                 with `code-assist-proxy keys new ID --append`; from then on the usage of every key is \
+                 here.",
+            ),
+            Self::UsageParameter { problem } => f.write_str(problem),
+            Self::UsageUnreadable { why } => write!(
+                f,
+                "The store in which usage is kept cannot be read: {} Nothing is lost by that; what is \
+                 used meanwhile is written when the store works again. The proxy's operator can look at \
+                 `store` in /health/detailed.",
+                Sentence(why)
+            ),
             Self::ValidationRequired { message, link } => {
                 write!(
                     f,

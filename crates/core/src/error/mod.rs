@@ -276,6 +276,18 @@ pub enum Error {
         /// What went wrong, without secrets.
         why: String,
     },
+    /// There are no `[[key]]` tables, so that no usage is counted.
+    UsageNotCounted,
+    /// A parameter of `/usage` cannot be read, or asks for too much.
+    UsageParameter {
+        /// What is wrong and what to write: whole sentences.
+        problem: String,
+    },
+    /// The store does not say what was used.
+    UsageUnreadable {
+        /// What went wrong, without secrets.
+        why: String,
+    },
     /// The account's owner must pass a check in a browser first.
     ValidationRequired {
         /// What Google says.

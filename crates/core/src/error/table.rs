@@ -198,6 +198,15 @@ impl Error {
                 "upstream_unreachable",
                 Upstream,
             ),
+            Self::UsageNotCounted => {
+                (S::NOT_FOUND, Some("USAGE_NOT_COUNTED"), "usage_not_counted", Operator)
+            }
+            Self::UsageParameter { .. } => {
+                (S::BAD_REQUEST, Some("BAD_PARAMETER"), "usage_parameter", Client)
+            }
+            Self::UsageUnreadable { .. } => {
+                (S::SERVICE_UNAVAILABLE, Some("USAGE_UNREADABLE"), "usage_unreadable", Operator)
+            }
             Self::ValidationRequired { .. } => {
                 (S::FORBIDDEN, Some("VALIDATION_REQUIRED"), "validation_required", Operator)
             }

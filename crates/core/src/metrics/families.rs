@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::exposition::{ExpositionFormat, MetricFamily, MetricKind, Sample, SampleValue};
 use super::histogram::Histogram;
+use super::key_families::of_keys;
 use super::labels::{CACHE_RESULTS, METHODS, STATUS_CLASSES, TOKEN_KINDS};
 use super::names::LABELS;
 use super::{CredentialStatus, HealthInput, Metrics};
@@ -17,6 +18,7 @@ impl Metrics {
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
         families.extend(self.of_dialects());
+        families.extend(of_keys(health.keys.as_ref()));
         families.extend(self.connection_families());
         families.extend(self.permit_families(health));
         families.extend(self.of_upstream());
@@ -339,6 +341,16 @@ impl Metrics {
                 "log_lines_lost",
                 "Log lines that were dropped because standard output was not read in time.",
                 process_stats.log_lines_lost.map(|count| counted(count, &[])).into_iter().collect(),
+            ),
+            counter(
+                "audit_lines_lost",
+                "Lines that are missing in the audit log, because it could not be written.",
+                process_stats.audit_lines_lost.map(|lost| counted(lost, &[])).into_iter().collect(),
+            ),
+            counter(
+                "spans_lost",
+                "Spans that did not reach the collector.",
+                process_stats.spans_lost.map(|lost| counted(lost, &[])).into_iter().collect(),
             ),
         ]
     }

@@ -13,6 +13,7 @@ mod failovers;
 mod families;
 mod health;
 mod histogram;
+mod key_families;
 mod key_logins;
 mod labels;
 mod names;
@@ -35,6 +36,7 @@ pub(crate) use exposition::ExpositionFormat;
 pub(crate) use health::{
     CredentialStatus, HealthInput, InabilityStatus, RestingModelStatus, UpstreamInput,
 };
+pub(crate) use key_families::KeysInput;
 pub(crate) use key_logins::KeyLoginInput;
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 

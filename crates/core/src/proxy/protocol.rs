@@ -10,7 +10,7 @@ use super::Proxy;
 use super::allowed::{check_passed, restricted};
 use super::choose::Asked;
 use super::respond::{self, Answer};
-use crate::context::RequestContext;
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::gemini::route::{self, Route, RouteError};
 use crate::error::Error;
 use crate::memory;
@@ -100,6 +100,11 @@ impl Proxy {
             let check = move || check_passed(&holder, &owned_suffix, &text);
             memory::work_on(body.len(), context, longest, check).await??;
         }
+        let rule = match code_assist::generates(suffix) {
+            true => ChargeRule::PromptAndAnswer,
+            false => ChargeRule::Nothing,
+        };
+        self.reserve(rule, context.bytes_in, context).await?;
         let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.

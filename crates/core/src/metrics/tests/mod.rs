@@ -6,6 +6,7 @@ use crate::google::usage::TokenUsage;
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 
+mod keys;
 mod several;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
@@ -40,8 +41,11 @@ fn health_input(now: Monotonic) -> HealthInput {
             open_fds: Some(17),
             max_fds: Some(1024),
             log_lines_lost: Some(3),
+            audit_lines_lost: Some(4),
+            spans_lost: Some(5),
             cpu_seconds: Some(1.25),
         },
+        keys: None,
     }
 }
 
@@ -92,6 +96,7 @@ fn record(operation: Option<Operation>, model: &str, status: u16) -> AccessLogRe
         retries: 0,
         cache: None,
         trace_id: "",
+        google_trace_id: "",
         bytes_in: 100,
         bytes_out: 1000,
         usage: TokenUsage::default(),
@@ -364,6 +369,7 @@ fn detailed_health_is_health_with_checks_and_latency() {
                 "failed_refreshes": 1,
             },
             "memory": { "used_bytes": 3_145_728, "limit_bytes": 67_108_864 },
+            "audit_log": { "lines_lost": 4 },
             "project": { "status": "known" },
             "reload": { "succeeded_at": "2024-01-15T10:30:00Z", "failed_at": null },
             "store": { "status": "connected" },

@@ -118,6 +118,11 @@ fn model_method(suffix: &str) -> Option<&'static str> {
     [COUNT_TOKENS, GENERATE, STREAM].into_iter().find(|method| *method == called)
 }
 
+/// True if the method has a model generate something.
+pub(crate) fn generates(suffix: &str) -> bool {
+    model_method(suffix).is_some_and(|method| method != COUNT_TOKENS)
+}
+
 /// The bare id of the model in the body of such a method: `{"model":…,"request":{…}}`, or for
 /// countTokens `{"request":{"model":…}}`. `None` for other methods and for a body that is no JSON.
 pub(crate) fn passed_model(suffix: &str, body: &[u8]) -> Option<String> {

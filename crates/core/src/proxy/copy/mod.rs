@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body::Body;
 
 use crate::access;
-use crate::context::RequestContext;
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::gemini::models::bare;
 use crate::dialect::gemini::route::{
     self, Beyond, CopiedPath, PathForm, Route, RouteError, copied,
@@ -120,6 +120,7 @@ impl Proxy {
             return Box::pin(self.connect(parts, context, path, upstream)).await;
         }
         let repeats = requests::repeats(&parts.method, path);
+        self.reserve_for_copy(parts, charge_rule(parts, path, repeats), context).await?;
         let request = requests::request(parts, path);
         let answer = self.send_copy(upstream, (request, repeats), body, context).await?;
         // The length of what a GET would bring.
@@ -130,6 +131,18 @@ impl Proxy {
             headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
         };
         Ok(respond::copied(answer, edit, context))
+    }
+
+    /// Reserves what a copied request may use, by the length that it announces.
+    async fn reserve_for_copy<P: Platform>(
+        &self,
+        parts: &Parts,
+        rule: ChargeRule,
+        context: &mut RequestContext<P>,
+    ) -> Result<(), Error> {
+        let length =
+            parts.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+        self.reserve(rule, length.unwrap_or_default(), context).await
     }
 
     /// Sends a request with the client's body, which is read while it is sent. One without a body is tried
@@ -175,6 +188,7 @@ impl Proxy {
         context.stream = true;
         let longest = self.settings.queue_timeout;
         memory::reserve(&self.memory, REQUEST_BASE, longest, context).await?;
+        self.reserve(ChargeRule::PromptAndAnswer, 0, context).await?;
         let request = requests::socket_request(parts, path, has_token);
         let now = context.platform().now();
         upstream.calls.check_breakers(request.counts_for(), "", now)?;
@@ -296,6 +310,32 @@ impl Proxy {
 
 fn no_list() -> Error {
     Error::UpstreamMalformed { what: "the list of models is no such list".to_owned() }
+}
+
+/// How a copied request is charged. What may not be sent twice has a model do something.
+fn charge_rule(parts: &Parts, path: &CopiedPath, repeats: Repeats) -> ChargeRule {
+    if parts.method != Method::POST {
+        return ChargeRule::Nothing;
+    }
+    match (path.kind, repeats) {
+        (CopiedKind::Upload, _) => ChargeRule::Nothing,
+        (CopiedKind::Batches | CopiedKind::Predict, Repeats::Never) => ChargeRule::Prompt,
+        (_, Repeats::Never) if path.path.ends_with("/embeddings") => ChargeRule::Prompt,
+        (_, Repeats::Never) => ChargeRule::PromptAndAnswer,
+        (CopiedKind::Other, _) if path.model.is_some() => of_verb(path.verb.as_deref()),
+        _ => ChargeRule::Nothing,
+    }
+}
+
+/// How a call of a model's method is charged.
+fn of_verb(verb: Option<&str>) -> ChargeRule {
+    match verb {
+        None => ChargeRule::Nothing,
+        Some(verb) if verb.starts_with("count") || verb.starts_with("fetch") => ChargeRule::Nothing,
+        Some("computeTokens" | "cancel") => ChargeRule::Nothing,
+        Some(verb) if verb.contains("mbed") || verb.starts_with("predict") => ChargeRule::Prompt,
+        Some(_) => ChargeRule::PromptAndAnswer,
+    }
 }
 
 /// Names the method or the collection in the error for a path that the upstream has not.

@@ -7,8 +7,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use http_body::Body;
 
-use super::{named, no_list};
-use crate::context::RequestContext;
+use super::{named, no_list, of_verb};
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::CopiedKind;
 use crate::dialect::gemini::models::bare;
 use crate::dialect::gemini::route::{CopiedPath, Route, VertexResource};
@@ -18,6 +18,7 @@ use crate::platform::{Platform, RequestBodyError};
 use crate::provider::ProviderKind;
 use crate::provider::edits::AdaptedRequest;
 use crate::provider::forward;
+use crate::provider::gemini_api::copied::Repeats;
 use crate::provider::request::UpstreamRequest;
 use crate::provider::vertex::adapt;
 use crate::provider::vertex::copied::{self, CopyRule};
@@ -159,6 +160,7 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let VertexCopy { upstream, account, paths, path, rule, of_gemini } = target;
         let calls = &upstream.calls;
+        self.reserve_for_copy(parts, charge_rule(parts, &path, &rule), context).await?;
         let own = account.headers(calls, None);
         let mut more = HeaderMap::new();
         let answer = if rule.has_names {
@@ -200,6 +202,22 @@ impl Proxy {
         };
         put_dropped(headers, adapted.dropped.iter());
         Ok(adapted.request)
+    }
+}
+
+/// How a request is charged.
+fn charge_rule(parts: &Parts, path: &PathAndQuery, rule: &CopyRule) -> ChargeRule {
+    let last = path.path().rsplit('/').next().unwrap_or_default();
+    match last.split_once(':') {
+        _ if parts.method != Method::POST => ChargeRule::Nothing,
+        Some((_, verb)) => of_verb(Some(verb)),
+        None if last == "batchPredictionJobs" => ChargeRule::Prompt,
+        None if last == "interactions" || last == "completions" => ChargeRule::PromptAndAnswer,
+        // Tuning has no model answer a request.
+        None => match rule.repeats {
+            Repeats::Never => ChargeRule::Prompt,
+            Repeats::Always | Repeats::Unsent => ChargeRule::Nothing,
+        },
     }
 }
 
