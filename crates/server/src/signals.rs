@@ -42,6 +42,12 @@ impl Reload {
                 );
                 false
             }
+            Ok((settings, _)) if !self.proxy.reload_problems(&settings).is_empty() => {
+                for problem in self.proxy.reload_problems(&settings) {
+                    tracing::error!("not reloaded, the old settings stay: {problem}");
+                }
+                false
+            }
             Ok((settings, warnings)) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");

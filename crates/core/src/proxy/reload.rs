@@ -6,7 +6,7 @@ use super::Proxy;
 use crate::access::Access;
 use crate::keys::{KeyHolder, Keys};
 use crate::platform::Platform;
-use crate::settings::{ModelAlias, Settings};
+use crate::settings::{ModelAlias, Problem, Settings};
 use crate::upstream::{KeyLists, Upstreams};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
@@ -55,6 +55,26 @@ impl Proxy {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
             ReloadableSettings::new(settings, &self.keys, &self.upstreams);
         self.memory.set_keys(settings.number_of_keys());
+    }
+
+    /// Why these settings cannot be applied to the running process: keys that name upstreams which it does not
+    /// have. Without this check such a key could use any.
+    pub fn reload_problems(&self, settings: &Settings) -> Vec<Problem> {
+        let operators = &self.upstreams.operators;
+        let is_here = |name: &str| operators.iter().any(|upstream| *upstream.name == *name);
+        let mut problems = Vec::new();
+        for key in &settings.keys {
+            let missing: Vec<&str> =
+                key.upstreams.iter().map(|name| &**name).filter(|name| !is_here(name)).collect();
+            if !missing.is_empty() {
+                let text = format!(
+                    "names {}, which the running process does not have: upstreams change with a restart",
+                    missing.join(", ")
+                );
+                problems.push(Problem { name: format!("upstreams of key {}", key.id), text });
+            }
+        }
+        problems
     }
 
     /// True while clients must present a key.

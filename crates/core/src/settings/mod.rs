@@ -15,6 +15,7 @@ mod parse;
 mod read;
 mod redact;
 mod reference;
+mod schema;
 mod spec;
 mod store;
 mod suggest;
@@ -37,6 +38,7 @@ pub use keys::{
 };
 pub use models::ModelAlias;
 pub use reference::{reference, worker_example};
+pub use schema::config_schema;
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
 pub use suggest::suggestion;

@@ -3,6 +3,7 @@
 mod auto;
 mod draft;
 mod failover;
+mod fields;
 pub(super) mod parse;
 mod provider;
 mod read;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 pub use failover::{Failover, FailoverModel, FailoverReason, FailoverSignatures};
+pub(super) use fields::UPSTREAM_FIELDS;
 pub(super) use parse::base_url;
 pub(crate) use parse::is_json;
 pub use tables::UpstreamTable;
