@@ -10,6 +10,7 @@ mod google_cloud;
 mod http2_breaks;
 mod http2_upstream;
 mod memory;
+mod own_logins;
 mod ports;
 mod probes;
 mod reload;
