@@ -7,7 +7,7 @@ use super::histogram::Histogram;
 use super::key_families::of_keys;
 use super::labels::{CACHE_RESULTS, METHODS, STATUS_CLASSES, TOKEN_KINDS};
 use super::names::LABELS;
-use super::{CredentialStatus, HealthInput, Metrics};
+use super::{CredentialStatus, HealthInput, Metrics, key_logins};
 
 impl Metrics {
     /// Writes the body of `GET /metrics`.
@@ -26,6 +26,7 @@ impl Metrics {
         families.extend(self.of_inabilities(health));
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
+        families.extend(key_logins::of_key_logins(health));
         families.extend(self.of_process(health));
         families
     }
@@ -340,6 +341,16 @@ impl Metrics {
                 "log_lines_lost",
                 "Log lines that were dropped because standard output was not read in time.",
                 process_stats.log_lines_lost.map(|count| counted(count, &[])).into_iter().collect(),
+            ),
+            counter(
+                "audit_lines_lost",
+                "Lines that are missing in the audit log, because it could not be written.",
+                process_stats.audit_lines_lost.map(|lost| counted(lost, &[])).into_iter().collect(),
+            ),
+            counter(
+                "spans_lost",
+                "Spans that did not reach the collector.",
+                process_stats.spans_lost.map(|lost| counted(lost, &[])).into_iter().collect(),
             ),
         ]
     }

@@ -43,7 +43,8 @@ use tracing::{Instrument, Span};
 
 use crate::access;
 use crate::body::ProxyBody;
-use crate::context::RequestContext;
+use crate::caller::KeyDigest;
+use crate::context::{RequestContext, request_span};
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::route::DialectRoute;
 use crate::dialect::{self, Dialect, WholeCall};
@@ -60,6 +61,7 @@ use crate::policy::call_signatures::CallSignatures;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::settings::Settings;
+use crate::trace::TraceContext;
 use crate::upstream::{Upstream, Upstreams};
 
 use coalesce::Coalescer;
@@ -115,6 +117,16 @@ impl Proxy {
         }
     }
 
+    /// Accepts one more key, which may read `/usage` of all keys and nothing else. It is for commands on the
+    /// machine of the proxy, and is in no list of keys.
+    #[must_use]
+    pub fn with_operator_key(mut self, digest: KeyDigest) -> Self {
+        self.keys.set_operator(digest);
+        let reloadable = ReloadableSettings::new(&self.settings, &self.keys, &self.upstreams);
+        self.reloadable = RwLock::new(reloadable);
+        self
+    }
+
     /// Answers one request. Dropping the future, or the answer's body, is the client going away.
     pub async fn handle<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
@@ -124,9 +136,9 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let mut body = pin!(body);
         let id = RequestId::of(platform, &parts.headers);
-        // At error level, so that the span, and with it the id, is kept at every `LOG_LEVEL`.
-        let span = tracing::error_span!("request", request_id = id.as_str());
-        let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
+        let trace = TraceContext::of(&parts.headers, || platform.random());
+        let span = request_span(&id, &trace);
+        let mut context = RequestContext::new(platform, &self.metrics, id, trace, platform.now());
         let route = self.route(&parts, &mut context);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
         let answered =
@@ -164,7 +176,8 @@ impl Proxy {
     ) -> Response<ProxyBody<P>> {
         let (parts, body) = request.into_parts();
         let id = RequestId::of(platform, &parts.headers);
-        let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
+        let trace = TraceContext::of(&parts.headers, || platform.random());
+        let mut context = RequestContext::new(platform, &self.metrics, id, trace, platform.now());
         context.peer = access::address(&parts, self.settings.trust_forwarded_for);
         // What is left for probes is needed again at once.
         let is_spare = matches!(error, Error::ConnectionsExhausted);
@@ -215,6 +228,18 @@ impl Proxy {
         self.keys.flush(platform).await;
         self.keys.load(platform).await;
         self.upstreams.tick(platform).await;
+        self.keys.remove_old_usage(platform, self.settings.usage_retention_days).await;
+    }
+
+    /// True if the usage of keys is counted: there are tables.
+    pub fn counts_usage(&self) -> bool {
+        !self.keys.are_none()
+    }
+
+    /// Sends what keys have used since the last time to the store, and what their requests in flight have
+    /// reserved. A shell without regular ticks calls it while requests run, and after them.
+    pub async fn send_usage<P: Platform>(&self, platform: &P) {
+        self.keys.flush(platform).await;
     }
 
     /// Stores what keys have used. The shell calls it when it stops, once no request is left.

@@ -6,7 +6,7 @@ use super::Proxy;
 use crate::access::Access;
 use crate::keys::{KeyHolder, Keys};
 use crate::platform::Platform;
-use crate::settings::{ModelAlias, PriceSettings, Settings};
+use crate::settings::{ModelAlias, Settings};
 use crate::upstream::{KeyLists, Upstreams};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
@@ -20,8 +20,6 @@ pub(super) struct ReloadableSettings {
     pub(super) model_aliases: Vec<ModelAlias>,
     /// The holders of keys; none without `[[key]]` tables.
     pub(super) holders: Vec<Arc<KeyHolder>>,
-    /// What models cost.
-    pub(super) prices: Vec<PriceSettings>,
     keys: usize,
 }
 
@@ -30,11 +28,12 @@ impl ReloadableSettings {
         let model_aliases = settings.model_aliases.clone();
         let holders = keys.holders(settings);
         Arc::new(Self {
-            access: Access::new(settings, &holders),
+            // Without holders no usage is counted, and the operator's key has nothing to read.
+            access: Access::new(settings, &holders)
+                .with_operator(keys.operator().filter(|_| !holders.is_empty())),
             upstreams: upstreams.lists(&settings.keys),
             model_aliases,
             holders,
-            prices: settings.prices.clone(),
             keys: settings.number_of_keys(),
         })
     }

@@ -19,6 +19,7 @@ mod spec;
 mod store;
 mod suggest;
 mod table;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -40,6 +41,7 @@ pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
 pub use suggest::suggestion;
 pub use table::{SETTINGS, find};
+pub use telemetry::{AuditSettings, Sampler, TracingSettings};
 pub(crate) use upstreams::is_json;
 pub use upstreams::{
     AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
@@ -99,6 +101,8 @@ pub struct Settings {
     pub kv_url: KvUrl,
     /// `KV_ENCRYPTION_KEY`: unset, entries are stored as they are.
     pub kv_encryption_key: Option<SealKeys>,
+    /// `USAGE_RETENTION_DAYS`.
+    pub usage_retention_days: u32,
     /// `ENABLE_CONNECTION_POOLING`.
     pub connection_pooling: bool,
     /// `MAX_CONCURRENT_REQUESTS`.
@@ -183,6 +187,10 @@ pub struct Settings {
     pub log_level: String,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
+    /// `AUDIT_LOG` and its bounds.
+    pub audit: Option<AuditSettings>,
+    /// The `OTEL_…` settings, where spans are recorded.
+    pub tracing: Option<TracingSettings>,
     /// `HTTPS_PROXY`; may hold a login.
     pub https_proxy: Option<SecretString>,
     /// `HTTP_PROXY`; may hold a login.

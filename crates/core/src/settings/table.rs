@@ -2,7 +2,8 @@
 
 use super::dialects;
 use super::keys::PROXY_KEYS_JSON;
-use super::spec::{GIBIBYTE, Group, Kind, MINUTE_MS, SettingSpec, setting};
+use super::spec::{GIBIBYTE, Group, Kind, MEBIBYTE, MINUTE_MS, SettingSpec, setting};
+use super::telemetry;
 use super::upstreams::rows;
 
 /// Finds a setting by its first name or an alias, in upper or lower case.
@@ -238,6 +239,13 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .secret()
     .never_blank(),
+    setting(
+        Group::Store,
+        "USAGE_RETENTION_DAYS",
+        "400",
+        Kind::Whole { min: 32, max: 3660 },
+        "For how many days the store keeps what keys have used.",
+    ),
     // Upstream
     setting(
         Group::Upstream,
@@ -468,6 +476,19 @@ pub const SETTINGS: &[SettingSpec] = &[
         Kind::Choice(&["json", "pretty"]),
         "One JSON object a line, or lines for a person. On a terminal the default is `pretty`.",
     ),
+    telemetry::AUDIT_LOG,
+    telemetry::AUDIT_LOG_MAX_BYTES,
+    telemetry::AUDIT_LOG_FILES,
+    // Tracing
+    telemetry::OTEL_EXPORTER_OTLP_ENDPOINT,
+    telemetry::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    telemetry::OTEL_EXPORTER_OTLP_HEADERS,
+    telemetry::OTEL_EXPORTER_OTLP_TIMEOUT,
+    telemetry::OTEL_SERVICE_NAME,
+    telemetry::OTEL_RESOURCE_ATTRIBUTES,
+    telemetry::OTEL_TRACES_SAMPLER,
+    telemetry::OTEL_TRACES_SAMPLER_ARG,
+    telemetry::OTEL_SDK_DISABLED,
     // Outgoing network
     setting(
         Group::Network,
@@ -506,4 +527,3 @@ pub const SETTINGS: &[SettingSpec] = &[
 
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
-const MEBIBYTE: u64 = 1 << 20;
