@@ -168,7 +168,7 @@ test('a prompt is answered while it is written, and its time is taken apart', bo
   await page.close();
 });
 
-test('an answer can be stopped, and Google is told', bounded, async () => {
+test('an answer can be stopped, and the stream from Google ends with it', bounded, async () => {
   const long = Array.from({ length: 100 }, (_, n) => textEvent(`word ${n} `));
   await script([{ match: { rpc: STREAM, body_contains: 'endless' }, events: long, event_interval_ms: 200 }]);
   const page = await tryOpen();

@@ -1,5 +1,8 @@
 //! `GET /usage`: what keys have used is what upstream has counted.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, Response, get, post};
 use serde_json::{Value, json};
 
@@ -12,10 +15,22 @@ const TABLES: &str = r#"{"key":[
 const ADA: &str = "x-goog-api-key: key-of-ada-0123456789";
 const BOB: &str = "x-goog-api-key: key-of-bob-0123456789";
 
-fn usage(proxy: &Proxy, key: &str, parameters: &str) -> Value {
-    let answer = proxy.send(get(&format!("/usage{parameters}"), &[key]));
-    assert_eq!(answer.status(), 200, "{}", answer.text());
-    answer.json()
+/// The usage once it has so many requests: a request is counted when its answer has ended, which a client may see
+/// a moment before the proxy does.
+fn usage(proxy: &Proxy, key: &str, parameters: &str, requests: u64) -> Value {
+    let started = Instant::now();
+    loop {
+        let answer = proxy.send(get(&format!("/usage{parameters}"), &[key]));
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let usage = answer.json();
+        let rows = usage["rows"].as_array().unwrap().iter();
+        let counted: u64 = rows.map(|row| row["requests"].as_u64().unwrap()).sum();
+        if counted >= requests {
+            return usage;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{usage}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// What upstream has counted in the last event, or in the whole answer.
@@ -41,7 +56,7 @@ fn the_usage_of_a_key_is_the_sum_of_what_upstream_has_counted() {
     }
     assert_eq!(proxy.send(post(GENERATE, &[ADA], HELLO)).status(), 200);
 
-    let own = usage(&proxy, BOB, "?by=key");
+    let own = usage(&proxy, BOB, "?by=key", 3);
     let [row] = &own["rows"].as_array().unwrap()[..] else { panic!("{own}") };
     assert_eq!((&row["key"], &row["requests"]), (&json!("bob"), &json!(3)), "{own}");
     assert_eq!([&row["prompt_tokens"], &row["output_tokens"]], [&json!(sums[0]), &json!(sums[1])]);
@@ -53,10 +68,10 @@ fn the_usage_of_a_key_is_the_sum_of_what_upstream_has_counted() {
     );
     assert!(budget["resets_at"].as_str().unwrap().ends_with("T00:00:00Z"), "{own}");
 
-    let all = usage(&proxy, ADA, "?by=key");
+    let all = usage(&proxy, ADA, "?by=key", 4);
     let keys: Vec<&Value> = all["rows"].as_array().unwrap().iter().map(|row| &row["key"]).collect();
     assert_eq!(keys, ["ada", "bob"]);
-    let rows = usage(&proxy, ADA, "");
+    let rows = usage(&proxy, ADA, "", 4);
     assert_eq!(rows["by"], Value::Null);
     assert_eq!(rows["rows"][0]["model"], "gemini-2.5-flash");
     assert_eq!(rows["rows"][0]["day"], rows["until"], "{rows}");
@@ -67,6 +82,7 @@ fn usage_is_csv_on_request_and_a_bad_parameter_or_key_is_refused() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_KEYS_JSON", TABLES).start();
     assert_eq!(proxy.send(post(GENERATE, &[BOB], HELLO)).status(), 200);
+    usage(&proxy, BOB, "", 1);
     let csv = proxy.send(get("/usage?by=model", &[BOB, "accept: text/csv"]));
     assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
     assert!(csv.text().starts_with("model,requests,"), "{}", csv.text());
