@@ -53,6 +53,7 @@ mod secrets;
 mod settings;
 mod start;
 mod streams;
+mod usage;
 
 /// Paths and bodies of most requests.
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
