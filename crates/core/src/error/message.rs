@@ -194,7 +194,12 @@ impl fmt::Display for Error {
                 "This proxy does not let clients use {what}: the tokens that it makes go to Google \
                  without the proxy, at its operator's cost. The operator can set ALLOW_AUTH_TOKENS=true."
             ),
-            Self::ModelNotAllowed { model } => write!(
+            Self::ModelNotAllowed { model: None } => f.write_str(
+                "Your key for this proxy may use some models only, and this request may use any: its path \
+                 names no model. GET /v1beta/models lists those that it may use, with the usual methods of \
+                 models, in every dialect; the proxy's operator can remove `models` from the key.",
+            ),
+            Self::ModelNotAllowed { model: Some(model) } => write!(
                 f,
                 "Your key for this proxy may not use the model {model:?}. GET /v1beta/models lists those \
                  that it may use; the proxy's operator can add the model to `models` of the key."

@@ -123,8 +123,9 @@ pub enum Error {
     },
     /// The operator does not let the client's key use this model.
     ModelNotAllowed {
-        /// The model, by the name that upstream knows.
-        model: String,
+        /// The model, by the name that upstream knows. `None` where the request may use any model, and the
+        /// proxy does not read which.
+        model: Option<String>,
     },
     /// The path or model does not exist.
     NotFound {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::caller::{Caller, KeyDigest, RateStanding};
+use crate::caller::{Caller, KeyDigest, Rate, RateStanding};
 use crate::platform::Platform;
 use crate::policy::budget::{
     BudgetStanding, Charge, Day, Ledger, Limits, LoadMark, ModelTotal, Moment, ProcessId,
@@ -103,8 +103,8 @@ impl KeyAccount {
     }
 
     /// Counts a request within `requests_per_minute`, if it is allowed.
-    pub fn ask_requests(&self, limit: u32, now: Monotonic) -> RateStanding {
-        lock(&self.state).requests.ask(KeyRequests::per_minute(limit), now)
+    pub fn ask_requests(&self, rate: Rate, now: Monotonic) -> RateStanding {
+        lock(&self.state).requests.ask(rate, now)
     }
 
     /// Takes back a request that another count has refused.
@@ -151,15 +151,15 @@ impl KeyAccount {
         lock(&self.state).ledger.note(standing, at);
     }
 
-    /// Gives a request a place in line that another process has kept from beginning.
-    pub fn join(
+    /// Gives back a reservation that another process does not allow. The request gets the place in line that it had.
+    pub fn put_back(
         &self,
+        ticket: ReservationTicket,
         limits: &Limits,
         shortage: Shortage,
-        place: &mut Option<ReservationTicket>,
         now: Monotonic,
-    ) {
-        lock(&self.state).ledger.join(*limits, shortage, place, now);
+    ) -> Option<ReservationTicket> {
+        lock(&self.state).ledger.put_back(ticket, limits, shortage, now)
     }
 
     /// Leaves the line.

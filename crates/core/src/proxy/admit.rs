@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::request::Parts;
 
 use super::Proxy;
+use super::allowed::check_admin;
 use crate::access::{self, Attempt, Needs};
 use crate::caller::Caller;
 use crate::context::{Deadline, RequestContext};
@@ -56,7 +57,7 @@ impl Proxy {
             upstreams = reloadable.upstreams.of(&holder.settings.digest);
             context.holder = Some(holder);
         }
-        let route = route.map_err(|error| self.route_error(error, parts.uri.path()))?;
+        let route = route.map_err(|error| self.route_error(error, parts.uri.path(), context))?;
         let route = self.on_port(route, parts)?;
         let operation = route.operation();
         context.operation = Some(operation);
@@ -65,7 +66,8 @@ impl Proxy {
         {
             return Err(Error::ApiKeyInvalid);
         }
-        self.check_protocol(&route)?;
+        self.check_protocol(&route, context)?;
+        check_admin(context, &route)?;
         if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
             return Err(Error::ShuttingDown);
         }

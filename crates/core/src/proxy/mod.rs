@@ -4,6 +4,8 @@
 //! response. A step of `answer` that is longer than a few lines is a module of its own.
 
 mod admit;
+mod allowed;
+mod budget;
 pub mod check;
 mod choose;
 mod coalesce;

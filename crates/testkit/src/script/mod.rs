@@ -8,6 +8,7 @@ mod body;
 mod platform;
 mod reply;
 mod state;
+mod usage;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -17,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{BackgroundJob, Proxy, Timestamp};
+use code_assist_core::{BackgroundJob, Day, Proxy, Timestamp, UsageRow};
 
 pub use body::ScriptedBody;
 pub use platform::{ScriptedPermit, ScriptedTimer, ScriptedUpgrade};
@@ -219,7 +220,18 @@ impl ScriptedPlatform {
 
     /// Makes the store lose the counts of all requests, as a server does that is full or was restarted.
     pub fn lose_counts(&self) {
-        self.state().limiter = None;
+        self.state().limiters.clear();
+    }
+
+    /// The usage of a key in the store, of all days.
+    pub fn stored_usage(&self, key: &str) -> Vec<UsageRow> {
+        let days = Day::of(Timestamp(0))..=Day::of(Timestamp(u64::MAX));
+        self.state().usage.rows(&days, Some(key))
+    }
+
+    /// Makes the store carry out what it is asked for with usage, and fail to say so, or say so again.
+    pub fn lose_usage_answers(&self, lost: bool) {
+        self.state().usage_answers_lost = lost;
     }
 
     /// Makes the store fail, or work again.

@@ -9,16 +9,18 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
 use super::gemini_parts;
-use crate::context::RequestContext;
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::gemini::route::PathForm;
 use crate::dialect::openai::embeddings::{self, EmbeddingsMethod, EmbeddingsWriter};
 use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
+use crate::google::usage::TokenUsage;
 use crate::memory;
 use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
 use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
+use crate::proxy::allowed::check_model;
 use crate::proxy::choose::{Asked, path_error};
 use crate::proxy::dropped::put_dropped;
 use crate::proxy::model_call::Incoming;
@@ -63,12 +65,15 @@ impl Proxy {
         let mut headers = HeaderMap::new();
         put_dropped(&mut headers, request.dropped.iter());
         let resolved = upstream.model(&model, &self.reloadable().model_aliases).to_owned();
+        check_model(context, &resolved)?;
         if *resolved != *request.model {
             put(&mut headers, MODEL, &*resolved);
         }
         let method = EmbeddingsMethod::of(upstream.calls.provider.kind()).ok_or(Error::Internal)?;
         let mut batches = VecDeque::from(request.batches(method));
+        let mut usage = TokenUsage::default();
         while let Some(batch) = batches.pop_front() {
+            context.usage = TokenUsage::default();
             let body = request.body(method, &resolved, batch.clone());
             let answer = match &upstream.account {
                 Account::Vertex(account) => {
@@ -76,6 +81,9 @@ impl Proxy {
                 }
                 _ => self.embed_batch::<P, B>(&target, body, context).await,
             };
+            // The batches of a request are charged together.
+            usage += std::mem::take(&mut context.usage);
+            context.usage = usage;
             match answer {
                 Ok(answer) => writer.answer(method, &answer, batch.len())?,
                 Err(error)
@@ -116,6 +124,7 @@ impl Proxy {
     ) -> Result<Bytes, Error> {
         self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
+        self.reserve(ChargeRule::Prompt, context.bytes_in, context).await?;
         let calls = &upstream.calls;
         let now = context.platform().now();
         let counted_for = calls.provider.counted_for(ModelCall::Whole(WholeCall::Embed));

@@ -217,8 +217,7 @@ impl Ledger {
         Err(shortage)
     }
 
-    /// Puts a request into the line that another process has kept from beginning.
-    pub fn join(
+    fn join(
         &mut self,
         limits: Limits,
         shortage: Shortage,
@@ -231,6 +230,23 @@ impl Ledger {
         let ticket = self.ticket();
         self.line.push_back(Waiting { ticket, limits, shortage, since: now });
         *place = Some(ticket);
+    }
+
+    /// Gives back a reservation that another process does not allow. The request gets the place in line that it had.
+    pub fn put_back(
+        &mut self,
+        ticket: ReservationTicket,
+        limits: &Limits,
+        shortage: Shortage,
+        now: Monotonic,
+    ) -> Option<ReservationTicket> {
+        self.release(ticket);
+        if !shortage.waits() {
+            return None;
+        }
+        let at = self.line.partition_point(|waiting| waiting.ticket < ticket);
+        self.line.insert(at, Waiting { ticket, limits: *limits, shortage, since: now });
+        Some(ticket)
     }
 
     /// Leaves the line.
