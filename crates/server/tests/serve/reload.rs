@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, get, post};
-use sha2::{Digest, Sha256};
 
 use crate::{HELLO, STREAM};
 
@@ -42,13 +41,11 @@ fn sighup_reloads_keys_aliases_and_log_level_and_drops_no_stream() {
 #[test]
 fn sighup_reads_tables_of_keys_again_and_a_revoked_key_ends_no_stream() {
     let (upstream, finish) = upstream();
-    let table = |id: &str, key: &str, more: &str| {
-        let digest =
-            Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let table = |id: &str, digest: &str, more: &str| {
         format!("[[key]]\nid = \"{id}\"\nhash = \"sha256:{digest}\"\n{more}\n")
     };
-    let ada = table("ada", "key-of-ada-0123456789", "");
-    let file = table("bob", "key-of-bob-0123456789", "");
+    let ada = table("ada", DIGESTS[0], "");
+    let file = table("bob", DIGESTS[1], "");
     let proxy = start(&upstream, &format!("{file}{ada}"));
     let of = |key: &str| generate(&proxy, &format!("key-of-{key}-0123456789"), "gemini-2.5-pro").0;
     assert_eq!([of("ada"), of("bob"), of("eve")], [200, 200, 401]);
@@ -57,8 +54,8 @@ fn sighup_reads_tables_of_keys_again_and_a_revoked_key_ends_no_stream() {
     let head = stream.head();
     stream.chunks_until("the beginning");
 
-    let bob = table("bob", "key-of-bob-0123456789", "models = [\"gemini-3-*\"]");
-    let eve = table("eve", "key-of-eve-0123456789", "");
+    let bob = table("bob", DIGESTS[1], "models = [\"gemini-3-*\"]");
+    let eve = table("eve", DIGESTS[2], "");
     reload(&proxy, &format!("{bob}{eve}"), "settings read again");
     assert_eq!([of("ada"), of("bob"), of("eve")], [401, 403, 200]);
 
@@ -274,5 +271,12 @@ fn upstream() -> (ScriptedUpstream, Arc<AtomicBool>) {
 }
 
 const FILE: &str = "c.toml";
+
+/// Of `key-of-ada-0123456789`, and of the same for bob and eve.
+const DIGESTS: [&str; 3] = [
+    "71a1f66375991626e6d07831b20c860903ee8227d96290ae42571908c3331f89",
+    "20e8e0c37a544b9cc85f35fb43667ea85ffaf10a10ad20ce476e0a11f70c2a30",
+    "2a3e9ff0d7008464febd4fb443ce8195df9f4b952826a0430f69aded21d25b6f",
+];
 
 const EXHAUSTED: &str = r#"{"error":{"code":429,"message":"Your quota will reset after 166h9m16s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED","domain":"cloudcode-pa.googleapis.com"}]}}"#;
