@@ -79,8 +79,8 @@ pub use platform::{
     RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
 };
 pub use policy::budget::{
-    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedReservation,
-    SharedStanding, Shortage, UsageBatch, UsageRow, judge,
+    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedLedger,
+    SharedReservation, SharedStanding, Shortage, UsageBatch, UsageRow, judge,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

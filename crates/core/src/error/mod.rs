@@ -85,6 +85,8 @@ pub enum Error {
     CredentialsUnreadable {
         /// Where they are and why they cannot be used.
         why: String,
+        /// Of which kind they are.
+        kind: CredentialKind,
     },
     /// The body has a field that the upstream does not take, and that must not be dropped in silence.
     FieldNotTaken {
@@ -447,6 +449,8 @@ pub enum CredentialKind {
     GeminiCli,
     /// A credential of Google Cloud. The reason says what to do.
     GoogleCloud,
+    /// The login of the key that a request came with.
+    KeysOwn,
     /// No provider has a credential, so that the operator may choose one.
     Unset,
 }

@@ -75,6 +75,20 @@ fn every_error() -> Vec<Error> {
         },
         Error::CredentialsUnreadable {
             why: text("GCP_SERVICE_ACCOUNT cannot be read: it is empty"),
+            kind: CredentialKind::GeminiCli,
+        },
+        Error::CredentialsMissing {
+            why: text("/etc/ada.json does not exist"),
+            kind: CredentialKind::KeysOwn,
+        },
+        Error::CredentialsRejected {
+            why: text("Token has been expired or revoked."),
+            kind: CredentialKind::KeysOwn,
+            details: Bytes::new(),
+        },
+        Error::CredentialsUnreadable {
+            why: text("/etc/ada.json is empty"),
+            kind: CredentialKind::KeysOwn,
         },
         Error::FieldNotTaken { field: text("tools[0].retrieval"), why: "only Vertex AI has it" },
         Error::HostMissing,

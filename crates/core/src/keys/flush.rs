@@ -48,7 +48,7 @@ impl Keys {
             let guard = FlushGuard { keys: self, lease };
             if flushing.batch.is_none() {
                 flushing.batch =
-                    self.next_batch(flushing.number + 1, platform.has_shared_store(), now);
+                    self.next_batch(flushing.number + 1, platform.has_shared_usage(), now);
                 flushing.number += u64::from(flushing.batch.is_some());
             }
             let batch = flushing.batch.clone();
@@ -112,8 +112,12 @@ impl Keys {
         }
     }
 
-    /// Loads usage that has not been loaded, of a few accounts at a time.
+    /// Loads usage that has not been loaded, of a few accounts at a time. An isolate of a Worker loads it with the
+    /// first request instead: most isolates that run regular work answer none.
     pub async fn load<P: Platform>(&self, platform: &P) {
+        if platform.has_shared_usage() && !platform.has_shared_store() {
+            return;
+        }
         let now = platform.now();
         let accounts = self.accounts();
         let due = accounts.iter().filter(|account| !account.is_loaded(now));

@@ -2,6 +2,7 @@
 
 mod account;
 mod flush;
+mod retention;
 pub mod usage;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use crate::time::Timestamp;
 pub use account::{KeyAccount, Settlement, moment};
 pub use flush::Flushed;
 use flush::Flushing;
+use retention::Retention;
 
 /// A key that a client may present, with what its holder may do.
 #[derive(Debug)]
@@ -76,6 +78,7 @@ pub struct Keys {
     flushing: Mutex<Flushing>,
     /// True while usage cannot be loaded.
     loads_fail: Arc<AtomicBool>,
+    retention: Retention,
 }
 
 impl Keys {
@@ -87,6 +90,7 @@ impl Keys {
             operator: None,
             flushing: Mutex::default(),
             loads_fail: Arc::default(),
+            retention: Retention::default(),
         }
     }
 
@@ -121,6 +125,11 @@ impl Keys {
     /// The operator's key, if there is one.
     pub fn operator(&self) -> Option<&Arc<KeyHolder>> {
         self.operator.as_ref()
+    }
+
+    /// True without tables: no usage is counted.
+    pub fn are_none(&self) -> bool {
+        lock(&self.accounts).is_empty()
     }
 
     /// All accounts, in the order of their ids.

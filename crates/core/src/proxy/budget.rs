@@ -52,7 +52,7 @@ impl Proxy {
             return true;
         }
         let at = moment(context.platform());
-        if context.platform().has_shared_store() || !account.is_loaded(at.now) {
+        if context.platform().has_shared_usage() || !account.is_loaded(at.now) {
             return false;
         }
         let mut place = None;
@@ -133,7 +133,7 @@ impl Proxy {
             let limit = limits.tokens_per_minute.unwrap_or(u64::MAX);
             (shortage, account.minute_frees_in(limit, at.now))
         })?;
-        if !platform.has_shared_store() {
+        if !platform.has_shared_usage() {
             return Ok(ticket);
         }
         let mut asking = Asking { account, ticket: Some(ticket) };

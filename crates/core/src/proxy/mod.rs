@@ -226,6 +226,18 @@ impl Proxy {
         self.keys.flush(platform).await;
         self.keys.load(platform).await;
         self.upstreams.tick(platform).await;
+        self.keys.remove_old_usage(platform, self.settings.usage_retention_days).await;
+    }
+
+    /// True if the usage of keys is counted: there are tables.
+    pub fn counts_usage(&self) -> bool {
+        !self.keys.are_none()
+    }
+
+    /// Sends what keys have used since the last time to the store, and what their requests in flight have
+    /// reserved. A shell without regular ticks calls it while requests run, and after them.
+    pub async fn send_usage<P: Platform>(&self, platform: &P) {
+        self.keys.flush(platform).await;
     }
 
     /// Stores what keys have used. The shell calls it when it stops, once no request is left.

@@ -99,6 +99,8 @@ pub struct Settings {
     pub kv_url: KvUrl,
     /// `KV_ENCRYPTION_KEY`: unset, entries are stored as they are.
     pub kv_encryption_key: Option<SealKeys>,
+    /// `USAGE_RETENTION_DAYS`.
+    pub usage_retention_days: u32,
     /// `ENABLE_CONNECTION_POOLING`.
     pub connection_pooling: bool,
     /// `MAX_CONCURRENT_REQUESTS`.

@@ -51,6 +51,7 @@ pub(super) fn settings(
         oauth_client_secret: reader.secret("OAUTH_CLIENT_SECRET"),
         kv_url: reader.kv_url(),
         kv_encryption_key: reader.text("KV_ENCRYPTION_KEY", parse::seal_keys),
+        usage_retention_days: count(reader.whole("USAGE_RETENTION_DAYS")),
         connection_pooling: reader.switch("ENABLE_CONNECTION_POOLING"),
         max_concurrent_requests: size(reader.whole("MAX_CONCURRENT_REQUESTS")),
         max_concurrent_requests_per_caller: reader

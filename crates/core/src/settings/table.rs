@@ -238,6 +238,13 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .secret()
     .never_blank(),
+    setting(
+        Group::Store,
+        "USAGE_RETENTION_DAYS",
+        "400",
+        Kind::Whole { min: 32, max: 3660 },
+        "For how many days the store keeps what keys have used.",
+    ),
     // Upstream
     setting(
         Group::Upstream,

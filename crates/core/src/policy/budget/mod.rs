@@ -11,6 +11,7 @@ mod judge;
 mod ledger;
 mod minute;
 mod shared;
+mod shared_ledger;
 
 pub use charge::{Charge, Cost, Price};
 pub use day::Day;
@@ -19,3 +20,4 @@ pub use ledger::{
     BudgetStanding, Ledger, LoadMark, ModelTotal, Moment, ReservationTicket, TakenUsage,
 };
 pub use shared::{ProcessId, SharedReservation, SharedStanding, UsageBatch, UsageRow};
+pub use shared_ledger::SharedLedger;

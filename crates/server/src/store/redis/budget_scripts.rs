@@ -6,7 +6,7 @@ use code_assist_core::{Cost, SharedReservation, UsageBatch};
 use redis::{Pipeline, Script, ScriptInvocation};
 
 use super::scripts::KeyNames;
-use super::usage::{Counter, field};
+use super::usage::Counter;
 
 /// The scripts. Each is called by its digest, since the server has its text.
 pub(super) struct BudgetScripts {
@@ -33,9 +33,11 @@ impl BudgetScripts {
         call.key(names.usage_days());
         call.arg(process.0).arg(*number).arg(rows.len()).arg(reserved.len());
         for row in rows {
-            call.key(names.usage(row.day)).key(names.budget_day(row.day, &row.key));
+            call.key(names.usage(row.day, &row.key)).key(names.usage_keys(row.day));
+            call.key(names.budget_day(row.day, &row.key));
             call.key(names.budget_month(row.day, &row.key)).key(names.budget_minute(&row.key));
-            call.arg(row.day.to_string()).arg(field(row)).arg(amount(row.charge.tokens()));
+            call.arg(row.day.to_string()).arg(&*row.key).arg(&*row.model);
+            call.arg(amount(row.charge.tokens()));
             for (counter, letter) in Counter::ALL {
                 call.arg(letter.to_string()).arg(amount(counter.of(row)));
             }
@@ -106,15 +108,17 @@ local function add(key, name, amount, ttl)
 end
 local k, a = 3, 5
 for _ = 1, rows do
-  local usage, day, month, minute = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local name, tokens = ARGV[a + 1], ARGV[a + 2]
+  local usage, users, day, month, minute = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]
+  local model, tokens = ARGV[a + 2], ARGV[a + 3]
   redis.pcall('SADD', KEYS[2], ARGV[a])
-  for i = a + 3, a + 13, 2 do
-    add(usage, ARGV[i] .. name, ARGV[i + 1], 319680000)
+  redis.pcall('SADD', users, ARGV[a + 1])
+  redis.pcall('EXPIRE', users, 319680000)
+  for i = a + 4, a + 14, 2 do
+    add(usage, ARGV[i] .. model, ARGV[i + 1], 319680000)
   end
   add(day, 'tokens', tokens, 259200)
   add(month, 'tokens', tokens, 3456000)
-  add(month, 'cost', ARGV[a + 14], 3456000)
+  add(month, 'cost', ARGV[a + 15], 3456000)
   if add(minute, time[1], tokens, 122) then
     for _, second in ipairs(redis.call('HKEYS', minute)) do
       second = tonumber(second) or 0
@@ -123,7 +127,7 @@ for _ = 1, rows do
       end
     end
   end
-  k, a = k + 4, a + 15
+  k, a = k + 5, a + 16
 end
 for _ = 1, reserved do
   local key, tokens, cost, calls = KEYS[k], ARGV[a], ARGV[a + 1], ARGV[a + 2]
@@ -176,7 +180,8 @@ end
 local function fits(limit, used, held, wanted)
   if limit == '' then return true end
   limit = whole(limit)
-  return used < limit and (calls == 0 or used + held + wanted <= limit)
+  local is_alone = calls == 0 and held == 0
+  return used < limit and (is_alone or used + held + wanted <= limit)
 end
 local granted = fits(ARGV[8], month_cost, cost, more_cost)
   and fits(ARGV[9], month_tokens, tokens, more_tokens)

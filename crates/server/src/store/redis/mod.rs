@@ -272,25 +272,29 @@ impl RedisStore {
     }
 
     pub(super) async fn clear(&self) -> Result<usize, StoreError> {
-        let RedisInner { link, names, cache, .. } = &*self.inner;
+        let RedisInner { names, cache, .. } = &*self.inner;
         let mut keys = self.scan(&names.all()).await?;
         keys.retain(|key| !names.is_usage(key));
         let entry = names.entry("");
         let answer = names.entry(ANSWER_PREFIX);
         let count = keys.iter().filter(|key| key.starts_with(&entry) && !key.starts_with(&answer));
         let count = count.count();
-        for chunk in keys.iter().collect::<Vec<_>>().chunks(CHUNK) {
-            let mut unlink = redis::cmd("UNLINK");
-            chunk.iter().for_each(|key| {
-                unlink.arg(key);
-            });
-            link.run(ADMIN_TIMEOUT, async |mut connection| {
-                unlink.exec_async(&mut connection).await
-            })
-            .await?;
-        }
+        self.unlink(keys.into_iter().collect()).await?;
         cache.clear();
         Ok(count)
+    }
+
+    /// Removes keys of the server.
+    async fn unlink(&self, keys: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        for chunk in keys.chunks(CHUNK) {
+            let mut unlink = redis::cmd("UNLINK");
+            unlink.arg(chunk);
+            self.inner
+                .link
+                .run(ADMIN_TIMEOUT, async |mut connection| unlink.exec_async(&mut connection).await)
+                .await?;
+        }
+        Ok(())
     }
 
     /// True if the server logs each write to its disk. False too if it does not say, since an ACL may
@@ -333,7 +337,13 @@ impl RedisStore {
 
     /// Finds all keys with this prefix.
     async fn scan(&self, prefix: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
-        let mut pattern = escaped(prefix);
+        let mut pattern = Vec::with_capacity(prefix.len() + 1);
+        for byte in prefix {
+            if b"*?[]\\^".contains(byte) {
+                pattern.push(b'\\');
+            }
+            pattern.push(*byte);
+        }
         pattern.push(b'*');
         let (mut keys, mut cursor) = (BTreeSet::new(), 0_u64);
         loop {
@@ -351,18 +361,6 @@ impl RedisStore {
             cursor = next;
         }
     }
-}
-
-/// A pattern of the server's that matches this text.
-fn escaped(text: &[u8]) -> Vec<u8> {
-    let mut pattern = Vec::with_capacity(text.len() + 1);
-    for byte in text {
-        if b"*?[]\\^".contains(byte) {
-            pattern.push(b'\\');
-        }
-        pattern.push(*byte);
-    }
-    pattern
 }
 
 /// True for a cached answer. Answers are many, large and short-lived, and the core caches its own,

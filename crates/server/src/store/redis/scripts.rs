@@ -47,9 +47,14 @@ impl KeyNames {
         (name("answers"), name("answer-bytes"))
     }
 
-    /// The counters of a day's usage: a hash.
-    pub(super) fn usage(&self, day: Day) -> Vec<u8> {
-        format!("{}usage:{day}", self.prefix).into_bytes()
+    /// What a key has used on a day, by model: a hash. The key comes last, so that it may hold anything.
+    pub(super) fn usage(&self, day: Day, key: &str) -> Vec<u8> {
+        format!("{}usage:{day}:{key}", self.prefix).into_bytes()
+    }
+
+    /// The keys that have usage on a day: a set.
+    pub(super) fn usage_keys(&self, day: Day) -> Vec<u8> {
+        format!("{}usage-keys:{day}", self.prefix).into_bytes()
     }
 
     /// The days that have usage: a set.
@@ -62,7 +67,7 @@ impl KeyNames {
         format!("{}usage-batch:{:016x}", self.prefix, process.0).into_bytes()
     }
 
-    /// What a key has used on a day. The key comes last, so that it may hold anything.
+    /// All tokens that a key has used on a day.
     pub(super) fn budget_day(&self, day: Day, key: &str) -> Vec<u8> {
         format!("{}budget-day:{day}:{key}", self.prefix).into_bytes()
     }

@@ -1,6 +1,6 @@
 //! Usage that several processes count together, and the budgets that they share.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use code_assist_core::{
     UsageRow,
 };
 
-use super::link::{ADMIN_TIMEOUT, COMMAND_TIMEOUT};
-use super::{CHUNK, RedisInner, RedisStore, escaped};
+use super::link::COMMAND_TIMEOUT;
+use super::{RedisInner, RedisStore};
 
 impl RedisStore {
     pub(crate) async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
@@ -56,89 +56,96 @@ impl RedisStore {
         let RedisInner { link, names, .. } = &*self.inner;
         let mut wanted = self.days_of_usage().await?;
         wanted.retain(|day| days.contains(day));
-        let pattern = key.map(|key| {
-            // Any counter of this key.
-            [b"?", &*escaped(field_prefix(key).as_bytes()), b"*"].concat()
-        });
-        let mut rows: BTreeMap<(Day, Arc<str>, Arc<str>), (u64, Charge)> = BTreeMap::new();
-        let mut left: Vec<(Day, u64)> = wanted.into_iter().map(|day| (day, 0)).collect();
-        while !left.is_empty() {
-            let chunk = left.split_off(left.len().saturating_sub(DAYS_AT_ONCE));
-            let mut scans = redis::pipe();
-            for (day, cursor) in &chunk {
-                let scan = scans.cmd("HSCAN").arg(names.usage(*day)).arg(*cursor);
-                if let Some(pattern) = &pattern {
-                    scan.arg("MATCH").arg(pattern);
-                }
-                scan.arg("COUNT").arg(FIELDS_AT_ONCE);
+        let wanted: Vec<(Day, Arc<str>)> = match key {
+            Some(key) => {
+                let key: Arc<str> = key.into();
+                wanted.into_iter().map(|day| (day, Arc::clone(&key))).collect()
             }
-            let pages: Vec<(u64, Vec<(String, u64)>)> = link
-                .run(COMMAND_TIMEOUT, async |mut connection| {
-                    scans.query_async(&mut connection).await
-                })
+            None => self.keys_of_usage(&wanted).await?,
+        };
+        let mut rows: BTreeMap<(Day, Arc<str>, Arc<str>), (u64, Charge)> = BTreeMap::new();
+        for chunk in wanted.chunks(HASHES_AT_ONCE) {
+            let mut ask = redis::pipe();
+            for (day, key) in chunk {
+                ask.cmd("HGETALL").arg(names.usage(*day, key));
+            }
+            let hashes: Vec<Vec<(String, u64)>> = link
+                .run(COMMAND_TIMEOUT, async |mut connection| ask.query_async(&mut connection).await)
                 .await?;
-            for ((day, _), (next, fields)) in chunk.into_iter().zip(pages) {
+            for ((day, key), fields) in chunk.iter().zip(hashes) {
                 for (field, amount) in fields {
-                    let Some((counter, key, model)) = read_field(&field) else { continue };
-                    let row = rows.entry((day, key.into(), model.into())).or_default();
+                    let Some((counter, model)) = read_field(&field) else { continue };
+                    let row = rows.entry((*day, Arc::clone(key), model.into())).or_default();
                     counter.set(row, amount);
-                }
-                if next != 0 {
-                    left.push((day, next));
                 }
             }
         }
-        let rows = rows.into_iter();
-        Ok(rows
-            .map(|((day, key, model), (requests, charge))| UsageRow {
-                key,
-                model,
-                day,
-                requests,
-                charge,
-            })
-            .collect())
+        let rows = rows.into_iter().map(|((day, key, model), (requests, charge))| UsageRow {
+            key,
+            model,
+            day,
+            requests,
+            charge,
+        });
+        Ok(rows.collect())
     }
 
     pub(crate) async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {
-        let RedisInner { link, names, .. } = &*self.inner;
         let mut old = self.days_of_usage().await?;
         old.retain(|day| *day < before);
-        for chunk in old.chunks(CHUNK) {
-            let mut removals = redis::pipe();
-            for day in chunk {
-                removals.cmd("UNLINK").arg(names.usage(*day)).ignore();
-                removals.cmd("SREM").arg(names.usage_days()).arg(day.to_string()).ignore();
-            }
+        self.remove_days(&old).await
+    }
+
+    /// Removes all usage and what is counted for budgets, and returns the number of rows. The batches that
+    /// were carried out stay known.
+    pub(crate) async fn clear_usage(&self) -> Result<usize, StoreError> {
+        let days = self.days_of_usage().await?;
+        let count = match (days.first(), days.last()) {
+            (Some(first), Some(last)) => self.usage(*first..=*last, None).await?.len(),
+            _ => 0,
+        };
+        self.remove_days(&days).await?;
+        let budgets = self.scan(&self.inner.names.budgets()).await?;
+        self.unlink(budgets.into_iter().collect()).await?;
+        Ok(count)
+    }
+
+    /// Removes the usage of these days. A day is known until all of it is gone.
+    async fn remove_days(&self, days: &[Day]) -> Result<(), StoreError> {
+        let RedisInner { link, names, .. } = &*self.inner;
+        for day in days {
+            let keys = self.keys_of_usage(&[*day]).await?;
+            let mut removed: Vec<_> =
+                keys.iter().map(|(day, key)| names.usage(*day, key)).collect();
+            removed.push(names.usage_keys(*day));
+            self.unlink(removed).await?;
+            let mut forget = redis::cmd("SREM");
+            forget.arg(names.usage_days()).arg(day.to_string());
             link.run(COMMAND_TIMEOUT, async |mut connection| {
-                removals.exec_async(&mut connection).await
+                forget.exec_async(&mut connection).await
             })
             .await?;
         }
         Ok(())
     }
 
-    /// Removes all usage and what is counted for budgets, and returns the number of rows. The batches that
-    /// were carried out stay known.
-    pub(crate) async fn clear_usage(&self) -> Result<usize, StoreError> {
+    /// The keys that have usage, day by day.
+    async fn keys_of_usage(&self, days: &[Day]) -> Result<Vec<(Day, Arc<str>)>, StoreError> {
         let RedisInner { link, names, .. } = &*self.inner;
-        let days = self.days_of_usage().await?;
-        let count = match (days.first(), days.last()) {
-            (Some(first), Some(last)) => self.usage(*first..=*last, None).await?.len(),
-            _ => 0,
-        };
-        let mut keys: HashSet<Vec<u8>> = HashSet::from([names.usage_days()]);
-        keys.extend(days.into_iter().map(|day| names.usage(day)));
-        keys.extend(self.scan(&names.budgets()).await?);
-        for chunk in keys.into_iter().collect::<Vec<_>>().chunks(CHUNK) {
-            let mut unlink = redis::cmd("UNLINK");
-            unlink.arg(chunk);
-            link.run(ADMIN_TIMEOUT, async |mut connection| {
-                unlink.exec_async(&mut connection).await
-            })
-            .await?;
+        let mut found = Vec::new();
+        for chunk in days.chunks(HASHES_AT_ONCE) {
+            let mut ask = redis::pipe();
+            for day in chunk {
+                ask.cmd("SMEMBERS").arg(names.usage_keys(*day));
+            }
+            let sets: Vec<Vec<String>> = link
+                .run(COMMAND_TIMEOUT, async |mut connection| ask.query_async(&mut connection).await)
+                .await?;
+            for (day, keys) in chunk.iter().zip(sets) {
+                found.extend(keys.into_iter().map(|key| (*day, key.into())));
+            }
         }
-        Ok(count)
+        Ok(found)
     }
 
     /// The days that have usage, in order.
@@ -155,7 +162,7 @@ impl RedisStore {
     }
 }
 
-/// What is counted of a row. Each is a field of the day's hash.
+/// What is counted of a row. Each is a field of the hash of its day and key.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Counter {
     Requests,
@@ -200,52 +207,12 @@ impl Counter {
     }
 }
 
-/// What follows the counter in the fields of a key. The length shows where the key ends and the model
-/// begins, whatever both hold.
-fn field_prefix(key: &str) -> String {
-    format!("{}:{key}", key.len())
-}
-
-/// The name of a row's fields, without the counter.
-pub(super) fn field(row: &UsageRow) -> String {
-    field_prefix(&row.key) + &row.model
-}
-
-fn read_field(field: &str) -> Option<(Counter, &str, &str)> {
+/// A field's name is the letter of its counter, and the model.
+fn read_field(field: &str) -> Option<(Counter, &str)> {
     let letter = field.chars().next()?;
     let (counter, _) = Counter::ALL.into_iter().find(|(_, known)| *known == letter)?;
-    let (length, names) = field.get(letter.len_utf8()..)?.split_once(':')?;
-    let (key, model) = names.split_at_checked(length.parse().ok()?)?;
-    Some((counter, key, model))
+    Some((counter, &field[letter.len_utf8()..]))
 }
 
-/// Days for which one pipeline asks.
-const DAYS_AT_ONCE: usize = 8;
-
-/// Fields that one HSCAN looks at, so that the server serves others meanwhile.
-const FIELDS_AT_ONCE: usize = 1000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_tells_key_and_model_whatever_they_hold() {
-        for (key, model) in [("ada", "gemini-2.5-pro"), ("1:a", "2:b"), ("", ""), ("é*", "\0:")] {
-            let row = UsageRow {
-                key: key.into(),
-                model: model.into(),
-                day: "2026-11-26".parse().unwrap(),
-                requests: 1,
-                charge: Charge::default(),
-            };
-            let name = format!("p{}", field(&row));
-            let (counter, found, of) = read_field(&name).unwrap();
-            assert!(matches!(counter, Counter::PromptTokens));
-            assert_eq!((found, of), (key, model));
-        }
-        for foreign in ["", "p", "x3:ada", "p9:ada", "p1:é", "pada"] {
-            assert!(read_field(foreign).is_none(), "{foreign}");
-        }
-    }
-}
+/// Hashes for which one pipeline asks, so that the server serves others meanwhile.
+const HASHES_AT_ONCE: usize = 100;
