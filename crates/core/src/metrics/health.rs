@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
 use super::{
-    BreakerState, EndpointMetrics, KeyLoginInput, KeysInput, Metrics, UpstreamMetrics, ratio, rounded,
+    BreakerState, EndpointMetrics, KeyLoginInput, KeysInput, Metrics, UpstreamMetrics, ratio,
+    rounded,
 };
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
