@@ -9,6 +9,7 @@ mod gemini_api;
 mod google_cloud;
 mod http2_breaks;
 mod http2_upstream;
+mod keys;
 mod memory;
 mod own_logins;
 mod ports;
