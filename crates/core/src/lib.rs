@@ -70,6 +70,7 @@ pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
+pub use keys::label as key_label;
 pub use keys::usage::{KeyBudget, UsageBy, UsageFormat, UsageQuery, UsageReport};
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;

@@ -1,6 +1,6 @@
 //! The command line: the commands, and one flag for each setting of the settings table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -9,6 +9,8 @@ use clap::{
 };
 use clap_complete::Shell;
 use code_assist_core::settings::{Kind, SETTINGS, SettingSpec};
+
+use crate::keys_command::KeysArguments;
 
 /// The parsed command line.
 #[derive(Debug)]
@@ -112,6 +114,11 @@ pub(crate) enum Task {
     ///
     /// The store holds tokens and the project. A running proxy owns its file: stop it first.
     Kv(Kv),
+    /// Make and list the keys that clients present
+    ///
+    /// A key has a [[key]] table in the TOML file, with what its holder may do. The key itself is stored
+    /// nowhere: the table has its digest.
+    Keys(KeysArguments),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_FOOT, after_long_help = COMPLETIONS_FOOT)]
     Completions {
@@ -207,7 +214,12 @@ pub(crate) enum KvTask {
 /// list them in their help.
 fn with_settings(command: Command) -> Command {
     let shown = ["code-assist-proxy", "serve"].contains(&command.get_name());
-    let command = SETTINGS.iter().fold(command, |command, spec| command.arg(flag(spec, shown)));
+    // `keys new` has flags of the same names, which are the key's.
+    let own: HashSet<String> =
+        command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+    let settings = SETTINGS.iter().map(|spec| flag(spec, shown));
+    let settings = settings.filter(|flag| flag.get_long().is_none_or(|long| !own.contains(long)));
+    let command = settings.fold(command, Command::arg);
     let command = if command.get_after_help().is_some() || command.has_subcommands() {
         command
     } else {

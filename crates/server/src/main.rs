@@ -16,12 +16,15 @@ mod health;
 mod http_client;
 mod http_version;
 mod introduce;
+mod keys_command;
 mod kv;
 mod listen;
+mod local_request;
 mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
 mod notify;
+mod operator_file;
 mod permits;
 mod platform;
 mod private_file;
@@ -110,6 +113,9 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         _ => None,
     };
     let sources = Sources { config: invocation.config, flags: invocation.flags, emulated };
+    if let Task::Keys(keys) = &invocation.task {
+        return keys_command::run(&keys.task, &sources);
+    }
     let settings = sources.read();
     if let Task::Config = invocation.task {
         print(&sources.layered(|layers, file| listing(layers, file)));
@@ -124,7 +130,11 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
     }
     warnings.iter().for_each(warn);
     match invocation.task {
-        Task::Check(_) | Task::Completions { .. } | Task::Config | Task::Health { .. } => Ok(()),
+        Task::Check(_)
+        | Task::Completions { .. }
+        | Task::Config
+        | Task::Health { .. }
+        | Task::Keys(_) => Ok(()),
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::cli::EmulatedProvider;
 use crate::introduce::{Addresses, introduction};
 use crate::listen::{Listeners, Timeouts};
+use crate::operator_file::OperatorFile;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
@@ -55,7 +56,9 @@ async fn serve(
     }
     let timeouts = Timeouts::of(&settings);
     let initial = settings.clone();
-    let App { proxy, platform } = App::assemble(settings, store, aborted)?;
+    let operator = OperatorFile::write(&store, addresses.main);
+    let digest = operator.as_ref().map(OperatorFile::digest);
+    let App { proxy, platform } = App::with_operator(settings, store, aborted, digest)?;
     let (client, endpoint) = (platform.http_client().clone(), first_endpoint(&initial));
     tokio::spawn(async move { client.warm(&endpoint).await });
     print(&introduction(&initial, &platform, addresses, emulator.as_ref()).await);
@@ -104,6 +107,7 @@ async fn serve(
         );
     }
     stopped_proxy.finish(&stopped_platform);
+    drop(operator);
     tracing::info!("stopped");
     Ok(())
 }

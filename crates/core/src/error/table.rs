@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Error, ErrorSource};
+use super::{CredentialKind, Error, ErrorSource};
 
 /// The properties that are fixed for each variant of [`Error`].
 pub(super) struct ErrorRow {
@@ -47,6 +47,25 @@ impl Error {
             Self::ConnectionsExhausted => {
                 (S::SERVICE_UNAVAILABLE, Some("OVERLOADED"), "connections_exhausted", Proxy)
             }
+            // Metrics tell the logins of keys from the operator's.
+            Self::CredentialsMissing { kind: CredentialKind::KeysOwn, .. } => (
+                S::SERVICE_UNAVAILABLE,
+                Some("CREDENTIALS_MISSING"),
+                "own_credentials_missing",
+                Client,
+            ),
+            Self::CredentialsRejected { kind: CredentialKind::KeysOwn, .. } => (
+                S::SERVICE_UNAVAILABLE,
+                Some("CREDENTIALS_REJECTED"),
+                "own_credentials_rejected",
+                Client,
+            ),
+            Self::CredentialsUnreadable { kind: CredentialKind::KeysOwn, .. } => (
+                S::SERVICE_UNAVAILABLE,
+                Some("CREDENTIALS_REJECTED"),
+                "own_credentials_unreadable",
+                Client,
+            ),
             Self::CredentialsMissing { .. } => (
                 S::SERVICE_UNAVAILABLE,
                 Some("CREDENTIALS_MISSING"),

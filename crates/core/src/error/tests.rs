@@ -75,6 +75,20 @@ fn every_error() -> Vec<Error> {
         },
         Error::CredentialsUnreadable {
             why: text("GCP_SERVICE_ACCOUNT cannot be read: it is empty"),
+            kind: CredentialKind::GeminiCli,
+        },
+        Error::CredentialsMissing {
+            why: text("/etc/ada.json does not exist"),
+            kind: CredentialKind::KeysOwn,
+        },
+        Error::CredentialsRejected {
+            why: text("Token has been expired or revoked."),
+            kind: CredentialKind::KeysOwn,
+            details: Bytes::new(),
+        },
+        Error::CredentialsUnreadable {
+            why: text("/etc/ada.json is empty"),
+            kind: CredentialKind::KeysOwn,
         },
         Error::FieldNotTaken { field: text("tools[0].retrieval"), why: "only Vertex AI has it" },
         Error::HostMissing,
@@ -110,7 +124,8 @@ fn every_error() -> Vec<Error> {
         Error::QueueTimeout { after: Duration::from_secs(1), own_share: true },
         Error::RateLimited { limit: RateLimitName::AllCallers, after: Duration::from_millis(1500) },
         Error::RateLimited { limit: RateLimitName::TokensPerMinute, after: Duration::from_secs(4) },
-        Error::ModelNotAllowed { model: text("gemini-2.5-pro") },
+        Error::ModelNotAllowed { model: Some(text("gemini-2.5-pro")) },
+        Error::ModelNotAllowed { model: None },
         Error::BudgetExhausted(Box::new(exhausted(false))),
         Error::BudgetExhausted(Box::new(exhausted(true))),
         Error::RequestTimeout,

@@ -48,6 +48,12 @@ impl KeyHolder {
         self.settings.expires.filter(|at| *at <= clock())
     }
 
+    /// True for the key that the shell gives to the commands of this machine's operator. It may read
+    /// `/usage`, of all keys, and nothing else.
+    pub fn is_operator(&self) -> bool {
+        &*self.settings.id == OPERATOR
+    }
+
     /// Whether the holder may read metrics and detailed health.
     pub fn may_read_metrics(&self) -> bool {
         self.is_plain || self.settings.admin
@@ -67,6 +73,8 @@ pub struct Keys {
     /// This process, for a store that several share.
     pub process: ProcessId,
     accounts: Mutex<HashMap<Arc<str>, Arc<KeyAccount>>>,
+    /// In no list of holders or accounts.
+    operator: Option<Arc<KeyHolder>>,
     flushing: Mutex<Flushing>,
     /// True while usage cannot be loaded.
     loads_fail: Arc<AtomicBool>,
@@ -79,6 +87,7 @@ impl Keys {
         Self {
             process,
             accounts: Mutex::default(),
+            operator: None,
             flushing: Mutex::default(),
             loads_fail: Arc::default(),
             retention: Retention::default(),
@@ -101,6 +110,21 @@ impl Keys {
             self.holder(plain_settings(label(number, key), digest), digest, true, &prices)
         });
         tables.chain(plain).map(Arc::new).collect()
+    }
+
+    /// Makes the key with this digest the operator's.
+    pub fn set_operator(&mut self, digest: KeyDigest) {
+        let mut settings = plain_settings(OPERATOR.into(), digest);
+        settings.admin = true;
+        let account = KeyAccount::new(&settings.id, &self.loads_fail);
+        let prices = Arc::new([]);
+        let holder = KeyHolder { settings, identity: digest, is_plain: false, account, prices };
+        self.operator = Some(Arc::new(holder));
+    }
+
+    /// The operator's key, if there is one.
+    pub fn operator(&self) -> Option<&Arc<KeyHolder>> {
+        self.operator.as_ref()
     }
 
     /// True without tables: no usage is counted.
@@ -136,6 +160,9 @@ impl Keys {
 pub fn label(number: usize, key: &ApiKey) -> Arc<str> {
     key.name.clone().unwrap_or_else(|| format!("#{number}")).into()
 }
+
+/// The name of the operator's key in logs. No `id` of a table begins with `#`, and no name.
+const OPERATOR: &str = "#operator";
 
 fn plain_settings(id: Arc<str>, digest: KeyDigest) -> KeySettings {
     KeySettings {

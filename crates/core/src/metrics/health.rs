@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
-use super::{BreakerState, EndpointMetrics, KeysInput, Metrics, UpstreamMetrics, ratio, rounded};
+use super::{
+    BreakerState, EndpointMetrics, KeyLoginInput, KeysInput, Metrics, UpstreamMetrics, ratio, rounded,
+};
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 use crate::time::{Monotonic, Timestamp};
@@ -23,6 +25,8 @@ pub(crate) struct HealthInput {
     pub(crate) store_stats: StoreStats,
     /// In order of preference; at least one.
     pub(crate) upstreams: Vec<UpstreamInput>,
+    /// The logins of keys. None of them makes the proxy's health worse.
+    pub(crate) key_logins: Vec<KeyLoginInput>,
     /// Another upstream takes the requests that one cannot serve (`FAILOVER`).
     pub(crate) fails_over: bool,
     /// `MAX_CONCURRENT_REQUESTS`.
@@ -193,6 +197,10 @@ impl Metrics {
             },
             "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
         });
+        if !input.key_logins.is_empty() {
+            let shown = input.key_logins.iter().map(|it| self.shown_login(it, input.clock));
+            checks["key_logins"] = shown.collect();
+        }
         if self.upstreams.len() > 1 {
             let shown = all().map(|(at, upstream)| self.shown_upstream(at, upstream, input.clock));
             checks["upstreams"] = shown.collect();
@@ -222,7 +230,7 @@ impl Metrics {
         (at.0 != 0).then(|| seconds_stamp(at))
     }
 
-    fn resting(&self, model: &RestingModelStatus, clock: Timestamp) -> Value {
+    pub(super) fn resting(&self, model: &RestingModelStatus, clock: Timestamp) -> Value {
         json!({
             "model": model.model,
             "method": model.method,
@@ -278,7 +286,7 @@ impl HealthInput {
 }
 
 impl UpstreamInput {
-    fn credentials(&self) -> Value {
+    pub(super) fn credentials(&self) -> Value {
         match &self.credentials {
             CredentialStatus::Ok => json!({ "status": "ok" }),
             CredentialStatus::Failed(label, message) => {
@@ -287,7 +295,7 @@ impl UpstreamInput {
         }
     }
 
-    fn token(&self, clock: Timestamp) -> Value {
+    pub(super) fn token(&self, clock: Timestamp) -> Value {
         let expiry = self.token.at();
         json!({
             "status": if self.token == TokenExpiry::NoToken { "none" } else { "alive" },
@@ -355,7 +363,7 @@ impl EndpointMetrics {
     }
 }
 
-fn exhausted((model, reset): &(String, Timestamp), clock: Timestamp) -> Value {
+pub(super) fn exhausted((model, reset): &(String, Timestamp), clock: Timestamp) -> Value {
     json!({
         "model": model,
         "until": seconds_stamp(*reset),

@@ -14,6 +14,7 @@ mod families;
 mod health;
 mod histogram;
 mod key_families;
+mod key_logins;
 mod labels;
 mod names;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub(crate) use health::{
     CredentialStatus, HealthInput, InabilityStatus, RestingModelStatus, UpstreamInput,
 };
 pub(crate) use key_families::KeysInput;
+pub(crate) use key_logins::KeyLoginInput;
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
 use dialects::DialectCounts;

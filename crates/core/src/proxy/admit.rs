@@ -6,9 +6,11 @@ use std::time::Duration;
 use http::request::Parts;
 
 use super::Proxy;
+use super::allowed::check_admin;
 use crate::access::{self, Attempt, Needs};
 use crate::caller::Caller;
 use crate::context::{Deadline, RequestContext};
+use crate::dialect::Operation;
 use crate::dialect::gemini::route::{Route, RouteError};
 use crate::error::Error;
 use crate::platform::{Admission, Platform};
@@ -55,11 +57,17 @@ impl Proxy {
             upstreams = reloadable.upstreams.of(&holder.settings.digest);
             context.holder = Some(holder);
         }
-        let route = route.map_err(|error| self.route_error(error, parts.uri.path()))?;
+        let route = route.map_err(|error| self.route_error(error, parts.uri.path(), context))?;
         let route = self.on_port(route, parts)?;
         let operation = route.operation();
         context.operation = Some(operation);
-        self.check_protocol(&route)?;
+        if operation != Operation::Usage
+            && context.holder.as_ref().is_some_and(|holder| holder.is_operator())
+        {
+            return Err(Error::ApiKeyInvalid);
+        }
+        self.check_protocol(&route, context)?;
+        check_admin(context, &route)?;
         if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
             return Err(Error::ShuttingDown);
         }

@@ -116,6 +116,12 @@ impl Proxy {
             store_connected: platform.store_connected(),
             store_stats: platform.store_stats(),
             upstreams: self.upstreams.operators.iter().map(|it| it.health(clock, now)).collect(),
+            key_logins: self
+                .upstreams
+                .own()
+                .iter()
+                .filter_map(|own| own.key_login(clock, now))
+                .collect(),
             fails_over: !self.settings.failover.is_off(),
             most_requests: self.settings.max_concurrent_requests,
             most_per_caller: self.permits_per_caller(),

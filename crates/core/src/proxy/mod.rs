@@ -4,6 +4,7 @@
 //! response. A step of `answer` that is longer than a few lines is a module of its own.
 
 mod admit;
+mod allowed;
 mod budget;
 pub mod check;
 mod choose;
@@ -42,6 +43,7 @@ use tracing::{Instrument, Span};
 
 use crate::access;
 use crate::body::ProxyBody;
+use crate::caller::KeyDigest;
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::route::DialectRoute;
@@ -112,6 +114,16 @@ impl Proxy {
                 .map(|bytes| Arc::new(CallSignatures::new(bytes))),
             settings,
         }
+    }
+
+    /// Accepts one more key, which may read `/usage` of all keys and nothing else. It is for commands on the
+    /// machine of the proxy, and is in no list of keys.
+    #[must_use]
+    pub fn with_operator_key(mut self, digest: KeyDigest) -> Self {
+        self.keys.set_operator(digest);
+        let reloadable = ReloadableSettings::new(&self.settings, &self.keys, &self.upstreams);
+        self.reloadable = RwLock::new(reloadable);
+        self
     }
 
     /// Answers one request. Dropping the future, or the answer's body, is the client going away.

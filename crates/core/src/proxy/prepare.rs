@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::Proxy;
+use super::allowed::check_model;
 use super::choose::{Asked, path_error};
 use super::coalesce::CacheRequest;
 use super::dropped::put_dropped;
@@ -103,6 +104,7 @@ impl Proxy {
         let model = model_at(upstream, request, &reloadable.model_aliases);
         let mut headers = HeaderMap::new();
         context.model = if *model == **requested { Arc::clone(requested) } else { model.into() };
+        check_model(context, model)?;
         if *model != *source.as_ref().map_or(&**requested, |source| &source.requested) {
             put(&mut headers, MODEL, model);
         }

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http_body::Body;
 
 use super::Proxy;
+use super::allowed::{check_passed, restricted};
 use super::choose::Asked;
 use super::respond::{self, Answer};
 use crate::context::{ChargeRule, RequestContext};
@@ -24,8 +25,13 @@ use crate::upstream::{Account, CodeAssistAccount, Head, Upstream, UpstreamList};
 
 impl Proxy {
     /// The error for a request without a route. A protocol that is off has no paths.
-    pub(super) fn route_error(&self, error: RouteError, path: &str) -> Error {
-        let is_off = self.settings.code_assist_protocol == AllowedProtocol::Off;
+    pub(super) fn route_error<P: Platform>(
+        &self,
+        error: RouteError,
+        path: &str,
+        context: &RequestContext<P>,
+    ) -> Error {
+        let is_off = self.protocol_of(context) == AllowedProtocol::Off;
         if is_off && matches!(error, RouteError::WrongMethod { .. }) && route::is_own_path(path) {
             return protocol_is_off();
         }
@@ -47,9 +53,13 @@ impl Proxy {
     }
 
     /// Fails for a request of the provider's own protocol that clients may not send.
-    pub(super) fn check_protocol(&self, route: &Route) -> Result<(), Error> {
+    pub(super) fn check_protocol<P: Platform>(
+        &self,
+        route: &Route,
+        context: &RequestContext<P>,
+    ) -> Result<(), Error> {
         let Route::PassThrough { suffix, .. } = route else { return Ok(()) };
-        match self.settings.code_assist_protocol {
+        match self.protocol_of(context) {
             AllowedProtocol::All => Ok(()),
             AllowedProtocol::Off => Err(protocol_is_off()),
             AllowedProtocol::Generate if pass_through::is_session_method(suffix) => Ok(()),
@@ -85,6 +95,11 @@ impl Proxy {
         let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
         let longest = self.settings.queue_timeout;
         context.model = memory::work_on(body.len(), context, longest, search).await?.into();
+        if let Some(holder) = restricted(context).cloned() {
+            let (owned_suffix, text) = (suffix.to_owned(), body.clone());
+            let check = move || check_passed(&holder, &owned_suffix, &text);
+            memory::work_on(body.len(), context, longest, check).await??;
+        }
         let rule = match code_assist::generates(suffix) {
             true => ChargeRule::PromptAndAnswer,
             false => ChargeRule::Nothing,
@@ -115,7 +130,7 @@ impl Proxy {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> Result<(Payload, Monotonic), Error> {
-        if self.settings.code_assist_protocol == AllowedProtocol::All {
+        if self.protocol_of(context) == AllowedProtocol::All {
             return Ok((Payload::from(body), now));
         }
         let text = body.clone();

@@ -30,7 +30,9 @@ impl ReloadableSettings {
         let model_aliases = settings.model_aliases.clone();
         let holders = keys.holders(settings);
         Arc::new(Self {
-            access: Access::new(settings, &holders),
+            // Without holders no usage is counted, and the operator's key has nothing to read.
+            access: Access::new(settings, &holders)
+                .with_operator(keys.operator().filter(|_| !holders.is_empty())),
             upstreams: upstreams.lists(&settings.keys),
             model_aliases,
             holders,

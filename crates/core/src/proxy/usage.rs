@@ -1,5 +1,6 @@
 //! `GET /usage`: what keys have used.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,9 +38,16 @@ impl Proxy {
             UsageFormat::choose(parameters, accept.unwrap_or_default()).map_err(problem)?;
         let today = Day::of(context.platform().wall_clock());
         let query = UsageQuery::read(parameters, today).map_err(problem)?;
-        let own = (!holder.settings.admin).then(|| &**holder.id());
-        let rows = self.usage_rows(context.platform(), query.days(), own).await?;
-        let budgets = self.budgets(context.platform(), own);
+        let asked = asked_id(parameters);
+        let id = match holder.settings.admin {
+            true => asked.as_deref(),
+            false if asked.as_ref().is_some_and(|asked| **asked != **holder.id()) => {
+                return Err(Error::AdminOnly { what: "the usage of another key" });
+            }
+            false => Some(&**holder.id()),
+        };
+        let rows = self.usage_rows(context.platform(), query.days(), id).await?;
+        let budgets = self.budgets(context.platform(), id);
         let report = UsageReport::new(query, rows, budgets).map_err(problem)?;
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -53,6 +61,13 @@ impl Proxy {
         headers.insert(VARY, HeaderValue::from_static("Accept"));
         let body = AnswerBody::Whole(Bytes::from(report.write(format)));
         Ok(Answer { status: StatusCode::OK, headers, body })
+    }
+
+    /// Loads what keys have used before the process began, which the regular work does otherwise.
+    pub async fn load_usage<P: Platform>(&self, platform: &P) {
+        for account in self.keys.accounts() {
+            account.load(platform).await;
+        }
     }
 
     /// What was used until now: the store's rows, once all that this process has counted is there. If the store
@@ -104,6 +119,12 @@ impl Proxy {
         let used = accounts.iter().map(|it| (Arc::clone(&it.id), it.totals())).collect();
         Some(KeysInput { used, budgets: self.budgets(platform, None) })
     }
+}
+
+/// The `id` in a URL's parameters, which names one key. The parameter `key` is a client's key itself.
+fn asked_id(parameters: &str) -> Option<Cow<'_, str>> {
+    let mut pairs = form_urlencoded::parse(parameters.as_bytes());
+    pairs.find(|(name, value)| name == "id" && !value.is_empty()).map(|(_, value)| value)
 }
 
 /// How often another call's batch is waited for, and the pause between.

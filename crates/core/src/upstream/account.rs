@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use super::catalog::Catalog;
 use super::own_login::OwnLogin;
+use crate::context::RequestContext;
 use crate::error::Error;
 use crate::google::error::UpstreamError;
 use crate::job::UpstreamId;
+use crate::metrics::Metrics;
+use crate::platform::Platform;
 use crate::policy::project::ProjectState;
 use crate::policy::quota::QuotaMemory;
 use crate::policy::routing::InabilityMemory;
@@ -52,6 +55,24 @@ impl AccountData {
             (Some(own), _) => Cow::Owned(format!("{entry}/{}", own.place)),
             (None, "code-assist") => Cow::Borrowed(entry),
             (None, name) => Cow::Owned(format!("{entry}/{name}")),
+        }
+    }
+
+    /// Counts a refresh. Those of keys' logins are counted apart: alerts are about the operator's.
+    pub(super) fn count_refresh(&self, metrics: &Metrics, succeeded: bool) {
+        match &self.own_login {
+            Some(own) => own.count_refresh(succeeded),
+            None if succeeded => metrics.refreshed(),
+            None => metrics.refresh_failed(),
+        }
+    }
+
+    /// Records whether a request found its token at hand.
+    pub(super) fn note_token<P: Platform>(&self, context: &mut RequestContext<P>, at_hand: bool) {
+        if self.own_login.is_some() {
+            context.token_at_hand.get_or_insert(at_hand);
+        } else {
+            context.note_token(at_hand);
         }
     }
 

@@ -449,7 +449,7 @@ impl Calls {
 
     /// Makes a call of the proxy's own, with the same token and the same retries. Such a call asks for
     /// something and uses no quota, so that it is repeated after a broken connection too.
-    pub(super) async fn call<P: Platform>(
+    pub(crate) async fn call<P: Platform>(
         &self,
         request: &UpstreamRequest,
         context: &mut RequestContext<P>,

@@ -22,6 +22,8 @@ pub(crate) struct UpstreamList {
     pub(crate) signatures: Option<Arc<GivenSignatures>>,
     /// Answers, log lines and metrics name the upstream.
     pub(crate) is_named: bool,
+    /// What tells answers from these upstreams apart from those of the operator's; `None` for the operator's.
+    pub(crate) variant: Option<Box<str>>,
 }
 
 impl UpstreamList {
@@ -181,7 +183,13 @@ impl Upstreams {
             None => {}
         }
         let is_named = self.operators.are_several();
-        (!all.is_empty()).then(|| list(all.into(), &self.signatures, is_named))
+        if all.is_empty() {
+            return None;
+        }
+        let own = |it: &Arc<Upstream>| it.own_login().map(|own| own.variant());
+        let variant = all.iter().map(|it| format!("{} {};", it.name, own(it).unwrap_or_default()));
+        let variant = Some(variant.collect::<String>().into());
+        Some(UpstreamList { variant, ..list(all.into(), &self.signatures, is_named) })
     }
 
     /// The upstream with this id. `None` if it was a key's, was removed, and no request uses it any more.
@@ -221,5 +229,5 @@ fn list(
     let differ = all.iter().any(|upstream| kind(upstream) != kind(&all[0]));
     let signatures = differ.then(|| Arc::clone(signatures.get_or_init(Arc::default)));
     let is_named = is_named || all.len() > 1;
-    UpstreamList { all, signatures, is_named }
+    UpstreamList { all, signatures, is_named, variant: None }
 }

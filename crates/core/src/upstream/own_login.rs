@@ -21,8 +21,8 @@ pub(crate) struct OwnLogin {
     settings: OwnCredentials,
     /// What its entries in the store have after their names.
     pub(super) place: Arc<str>,
-    pub(super) refreshes: AtomicU64,
-    pub(super) failed_refreshes: AtomicU64,
+    refreshes: AtomicU64,
+    failed_refreshes: AtomicU64,
     /// Its regular work is being done.
     pub(super) is_looked_after: AtomicBool,
 }
@@ -56,6 +56,13 @@ impl OwnLogin {
         self.place = format!("{}/{short}", self.place).into();
     }
 
+    /// What tells the answers of the login apart from those of others in a cache.
+    pub(super) fn variant(&self) -> String {
+        let digest = Sha256::digest(self.settings.credentials.expose_secret());
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {digest} {:?}", self.place, self.settings.project)
+    }
+
     /// The upstream of the login: like the operator's at Code Assist, if there is one, in all but the
     /// account.
     pub(super) fn upstream_settings(&self, settings: &Settings) -> UpstreamSettings {
@@ -79,17 +86,23 @@ impl OwnLogin {
         let OwnCredentials { credentials, project } = &self.settings;
         let text = credentials.expose_secret();
         let is_json = is_json(text);
-        let json = CredentialsJson { name: "credentials", text: credentials.clone() };
+        let json = CredentialsJson { name: "`credentials` of the key", text: credentials.clone() };
         CodeAssistSettings {
             credentials_json: is_json.then_some(json),
             credentials_file: (!is_json).then(|| text.to_owned()),
             access_token: None,
             project_id: project.clone(),
+            key: Some(Arc::clone(&self.id)),
         }
     }
 
+    /// How many refreshes have succeeded, and how many have failed.
+    pub(super) fn refreshes(&self) -> (u64, u64) {
+        (self.refreshes.load(Relaxed), self.failed_refreshes.load(Relaxed))
+    }
+
     /// Counts a refresh.
-    pub(super) fn refreshed(&self, succeeded: bool) {
+    pub(super) fn count_refresh(&self, succeeded: bool) {
         let count = if succeeded { &self.refreshes } else { &self.failed_refreshes };
         count.fetch_add(1, Relaxed);
     }

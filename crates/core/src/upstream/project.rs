@@ -92,7 +92,7 @@ impl ProjectDiscovery {
         })
         .await;
         if waits_for_token {
-            context.note_token(false);
+            self.account.note_token(context, false);
         }
         context.timings.auth += then.since(now);
         (project, then)

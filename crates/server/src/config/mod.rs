@@ -33,20 +33,17 @@ impl ConfigFile {
     /// Reads the file that `flag` names, else `CODE_ASSIST_PROXY_CONFIG`, else the one at the
     /// default path, which need not exist.
     pub(crate) fn read(flag: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Self {
-        let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        let named = flag.map(Path::to_path_buf).or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
-        let home = env("HOME").or_else(|| env("USERPROFILE"));
-        let home = home.as_deref();
-        if let Some(path) = named {
-            return Self::read_at(&path, true, home);
-        }
-        let root = env("XDG_CONFIG_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(Path::new(home?).join(".config")));
-        match root {
-            Some(root) => Self::read_at(&root.join("code-assist-proxy/config.toml"), false, home),
+        match ConfigPath::find(flag, &env) {
+            Some(at) => Self::read_at(&at.path, at.must_exist, home(&env).as_deref()),
             None => Self::default(),
         }
+    }
+
+    /// Reads a text as if it were the content of the file at `path`.
+    pub(crate) fn of_text(path: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> Self {
+        let mut file = Self { path: Some(path.display().to_string()), ..Self::default() };
+        file.parse(path, text, home(&env).as_deref());
+        file
     }
 
     /// Finds a value by its name in any case.
@@ -128,6 +125,34 @@ impl ConfigFile {
     fn complain(&mut self, name: &str, text: String) {
         self.problems.push(Problem { name: name.into(), text });
     }
+}
+
+/// Where the TOML file is, or would be.
+#[derive(Debug)]
+pub(crate) struct ConfigPath {
+    pub(crate) path: PathBuf,
+    /// The operator has named the file.
+    pub(crate) must_exist: bool,
+}
+
+impl ConfigPath {
+    /// The file that `flag` names, else `CODE_ASSIST_PROXY_CONFIG`, else the default one. `None` without a
+    /// home folder.
+    pub(crate) fn find(flag: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+        let named = flag.map(Path::to_path_buf).or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
+        if let Some(path) = named {
+            return Some(Self { path, must_exist: true });
+        }
+        let root = env("XDG_CONFIG_HOME").map(PathBuf::from);
+        let root = root.or_else(|| Some(Path::new(&home(env)?).join(".config")))?;
+        Some(Self { path: root.join("code-assist-proxy/config.toml"), must_exist: false })
+    }
+}
+
+fn home(env: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    env("HOME").or_else(|| env("USERPROFILE"))
 }
 
 /// Texts by key. `Debug` shows only the keys.

@@ -279,6 +279,14 @@ impl Store {
         }
     }
 
+    /// The file that only this process may open, if the store is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.backend {
+            Backend::File(store) => Some(store.path()),
+            Backend::Memory(_) | Backend::Redis(_) => None,
+        }
+    }
+
     /// Describes the store for the start-up lines and `check`.
     pub(crate) fn describe(&self) -> String {
         match &self.backend {

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, get, post};
+use sha2::{Digest, Sha256};
 
 use crate::{HELLO, STREAM};
 
@@ -36,6 +37,39 @@ fn sighup_reloads_keys_aliases_and_log_level_and_drops_no_stream() {
     let rest = String::from_utf8(stream.body(&head)).unwrap();
     assert!(rest.contains("the end"), "{rest}");
     assert!(!proxy.stdout().contains("new-key") && !proxy.stdout().contains("old-key"));
+}
+
+#[test]
+fn sighup_reads_tables_of_keys_again_and_a_revoked_key_ends_no_stream() {
+    let (upstream, finish) = upstream();
+    let table = |id: &str, key: &str, more: &str| {
+        let digest =
+            Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("[[key]]\nid = \"{id}\"\nhash = \"sha256:{digest}\"\n{more}\n")
+    };
+    let ada = table("ada", "key-of-ada-0123456789", "");
+    let file = table("bob", "key-of-bob-0123456789", "");
+    let proxy = start(&upstream, &format!("{file}{ada}"));
+    let of = |key: &str| generate(&proxy, &format!("key-of-{key}-0123456789"), "gemini-2.5-pro").0;
+    assert_eq!([of("ada"), of("bob"), of("eve")], [200, 200, 401]);
+    let mut stream = proxy.connect();
+    stream.write(post(STREAM, &["x-goog-api-key: key-of-ada-0123456789"], HELLO));
+    let head = stream.head();
+    stream.chunks_until("the beginning");
+
+    let bob = table("bob", "key-of-bob-0123456789", "models = [\"gemini-3-*\"]");
+    let eve = table("eve", "key-of-eve-0123456789", "");
+    reload(&proxy, &format!("{bob}{eve}"), "settings read again");
+    assert_eq!([of("ada"), of("bob"), of("eve")], [401, 403, 200]);
+
+    finish.store(true, Ordering::SeqCst);
+    let rest = String::from_utf8(stream.body(&head)).unwrap();
+    assert!(rest.contains("the end"), "{rest}");
+
+    reload(&proxy, "[[key]]\nid = \"eve\"\nhsah = \"x\"\n", "did you mean hash?");
+    reload(&proxy, "", "there is no key left");
+    assert_eq!([of("ada"), of("bob"), of("eve")], [401, 403, 200]);
+    assert!(!proxy.stdout().contains("key-of-"), "{}", proxy.stdout());
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn health_input(now: Monotonic) -> HealthInput {
             memory_limit: None,
         },
         upstreams: vec![upstream("code-assist")],
+        key_logins: Vec::new(),
         fails_over: false,
         most_requests: 100,
         most_per_caller: 50,

@@ -18,12 +18,15 @@ use crate::dialect::gemini::route::{
 use crate::dialect::{CopiedKind, Operation};
 use crate::error::Error;
 use crate::memory;
+use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError, WebSocketRequest};
 use crate::policy::memory::REQUEST_BASE;
+use crate::provider::forward;
 use crate::provider::gemini_api::copied::{self as requests, Repeats, SOCKET_HEADERS};
 use crate::provider::gemini_api::{self, upload};
-use crate::provider::request::UpstreamRequest;
+use crate::provider::request::{self, UpstreamRequest};
 use crate::proxy::Proxy;
+use crate::proxy::allowed::{allows_listed, check_copy, check_model, only_allowed, restricted};
 use crate::proxy::choose::Asked;
 use crate::proxy::respond::{self, Answer, AnswerBody, put};
 use crate::upstream::{Account, CopiedAnswer, CopiedBody, Upstream, UpstreamList};
@@ -102,6 +105,13 @@ impl Proxy {
         };
         self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
+        let is_at_vertex = matches!(upstream.account, Account::Vertex(_));
+        let reloadable = self.reloadable();
+        let used = match is_at_vertex && !model.is_empty() {
+            true => upstream.model(model, &reloadable.model_aliases),
+            false => model,
+        };
+        check_copy(context, &parts.method, path, used)?;
         if let Account::Vertex(account) = &upstream.account {
             let target = (upstream, account);
             return Box::pin(self.copy_gemini_path(parts, body, context, path, target)).await;
@@ -266,7 +276,18 @@ impl Proxy {
                     put(&mut more, crate::proxy::prepare::MODEL, found);
                 }
                 context.model = found.into();
+                check_model(context, found)?;
                 format!("/{version}/models/{found}")
+            }
+            _ if let Some(holder) = restricted(context).cloned() => {
+                let query = forward::query(parts.uri.query().unwrap_or_default());
+                let path = request::path(format!("/{version}/models{query}"));
+                let list = UpstreamRequest::new(Method::GET, path, Payload::default());
+                let page = Box::pin(upstream.calls.call(&list, context)).await?;
+                let is_allowed =
+                    |name: &str| allows_listed(&holder, upstream, name, &reloadable.model_aliases);
+                let page = only_allowed(&page, "models", is_allowed).ok_or_else(no_list)?;
+                return Ok(respond::json(HeaderMap::new(), page));
             }
             _ => format!("/{version}/models"),
         };
@@ -285,6 +306,10 @@ impl Proxy {
         let edit = |headers: &mut HeaderMap| headers.extend(more);
         Ok(respond::copied(answer, edit, context))
     }
+}
+
+fn no_list() -> Error {
+    Error::UpstreamMalformed { what: "the list of models is no such list".to_owned() }
 }
 
 /// How a copied request is charged. What may not be sent twice has a model do something.

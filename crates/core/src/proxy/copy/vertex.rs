@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use http_body::Body;
 
-use super::{named, of_verb};
+use super::{named, no_list, of_verb};
 use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::CopiedKind;
 use crate::dialect::gemini::models::bare;
@@ -19,11 +19,13 @@ use crate::provider::ProviderKind;
 use crate::provider::edits::AdaptedRequest;
 use crate::provider::forward;
 use crate::provider::gemini_api::copied::Repeats;
+use crate::provider::request::UpstreamRequest;
 use crate::provider::vertex::adapt;
 use crate::provider::vertex::copied::{self, CopyRule};
 use crate::provider::vertex::path::VertexPaths;
 use crate::provider::vertex_client::{self, VertexClientError};
 use crate::proxy::Proxy;
+use crate::proxy::allowed::{allows_listed, check_model, check_resource, only_allowed, restricted};
 use crate::proxy::choose::{Asked, path_error};
 use crate::proxy::dropped::put_dropped;
 use crate::proxy::prepare::MODEL;
@@ -55,6 +57,7 @@ impl Proxy {
         let (upstream, _) =
             self.candidates(upstreams, parts, asked).map_err(|error| named(error, what))?;
         let Account::Vertex(account) = &upstream.account else { return Err(Error::Internal) };
+        check_resource(context, &parts.method, resource)?;
         let rule = copied::rule(&parts.method, &resource.rest);
         let Some(rule) = rule else { return Err(not_copied(what, upstream)) };
         self.use_upstream(upstreams, upstream, context);
@@ -119,6 +122,7 @@ impl Proxy {
                     put(&mut more, MODEL, found);
                 }
                 context.model = found.into();
+                check_model(context, found)?;
                 Some(found)
             }
             _ => None,
@@ -130,6 +134,17 @@ impl Proxy {
         let path = paths.catalogue(model, query.strip_prefix('?'));
         let path = path.map_err(|why| path_error(why, "models", upstream))?;
         let own = account.catalogue_headers(&upstream.calls, paths);
+        if model.is_none()
+            && let Some(holder) = restricted(context).cloned()
+        {
+            let list = UpstreamRequest::new(Method::GET, Ok(path), Payload::default());
+            let list = list.with_headers(own);
+            let page = Box::pin(upstream.calls.call(&list, context)).await?;
+            let is_allowed =
+                |name: &str| allows_listed(&holder, upstream, name, &reloadable.model_aliases);
+            let page = only_allowed(&page, "publisherModels", is_allowed).ok_or_else(no_list)?;
+            return Ok(respond::json(HeaderMap::new(), page));
+        }
         let request = copied::request(parts, path, own, None).repeatable();
         upstream.calls.check_breakers(request.counts_for(), "", now)?;
         let answer = Box::pin(upstream.calls.copy(&request, context, now)).await?;

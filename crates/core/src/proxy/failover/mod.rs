@@ -11,12 +11,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Proxy;
+use super::allowed::{check_model, restricted};
 use super::choose::Candidates;
 use super::prepare::{ModelRequest, ModelTarget, PreparedRequest};
 use crate::context::RequestContext;
 use crate::dialect::gemini::models::bare;
 use crate::error::Error;
 use crate::failure::{FailoverReason, FailureClass};
+use crate::keys::KeyHolder;
 use crate::memory;
 use crate::platform::Platform;
 use crate::policy::cache;
@@ -58,6 +60,8 @@ pub(super) struct Selection<'a> {
     /// The operator's choice.
     first: &'a Upstream,
     rest: Candidates<'a>,
+    /// The holder of a key that may use some models only.
+    holder: Option<Arc<KeyHolder>>,
     facts: Option<BodyFacts>,
     /// The client's own body, once the request has one with other signatures.
     original: Option<Bytes>,
@@ -108,6 +112,12 @@ impl Proxy {
         let upstreams = target.upstreams;
         let (first, rest) = self.candidates(upstreams, target.parts, target.asked(context))?;
         self.use_upstream(upstreams, first, context);
+        if restricted(context).is_some() {
+            let reloadable = self.reloadable();
+            let model = first.model(target.model, &reloadable.model_aliases);
+            context.model = model.into();
+            check_model(context, model)?;
+        }
         if !upstreams.are_several() {
             return Ok(Choice::One(first));
         }
@@ -120,6 +130,7 @@ impl Proxy {
             upstream: first,
             first,
             rest,
+            holder: restricted(context).cloned(),
             facts: None,
             original: None,
             failed: Vec::new(),
@@ -161,7 +172,7 @@ impl Proxy {
         self.use_upstream(request.target.upstreams, primary, context);
         if !self.settings.failover.is_off()
             && self.may_leave(selection, request, None, context).await
-            && self.permitted(selection).is_some()
+            && self.permitted(selection, request).is_some()
             && let Some(known) = self.known_inability(selection, primary, request, context)
         {
             selection.failed.push(known);
@@ -237,7 +248,7 @@ impl Proxy {
         let original = selection.original.take().unwrap_or_else(|| request.body.clone());
         selection.original = Some(original.clone());
         loop {
-            let Some((upstream, is_foreign)) = self.permitted(selection) else {
+            let Some((upstream, is_foreign)) = self.permitted(selection, request) else {
                 return Err(self.all_failed(selection, context));
             };
             if let Some(known) = self.known_inability(selection, upstream, request, context) {
@@ -275,7 +286,11 @@ impl Proxy {
 
     /// The first of the other upstreams that may get the request, and whether the request's signatures
     /// are foreign there.
-    fn permitted<'a>(&self, selection: &Selection<'a>) -> Option<(&'a Upstream, bool)> {
+    fn permitted<'a>(
+        &self,
+        selection: &Selection<'a>,
+        request: &ModelRequest<'_>,
+    ) -> Option<(&'a Upstream, bool)> {
         let signed_by = selection.facts.and_then(|facts| facts.last_signature).map(|signature| {
             let known = selection.upstreams.signatures.as_ref().and_then(|it| it.giver(signature));
             // A signature that is not known is taken for one of the upstream that comes first.
@@ -285,8 +300,25 @@ impl Proxy {
         let is_foreign =
             |other: &Upstream| signed_by.is_some_and(|kind| kind != other.calls.provider.kind());
         let may_replace = self.settings.failover_signatures == FailoverSignatures::Placeholder;
-        let mut others = selection.others().map(|other| (other, is_foreign(other)));
+        let others = selection.others().filter(|other| self.is_allowed(selection, other, request));
+        let mut others = others.map(|other| (other, is_foreign(other)));
         others.find(|(_, is_foreign)| may_replace || !is_foreign)
+    }
+
+    /// Whether the key of the request may use the model that stands in at another upstream.
+    fn is_allowed(
+        &self,
+        selection: &Selection<'_>,
+        upstream: &Upstream,
+        request: &ModelRequest<'_>,
+    ) -> bool {
+        let Some(holder) = &selection.holder else { return true };
+        let requested = request.target.model;
+        let reloadable = self.reloadable();
+        let stand_in = self.failover_model(selection, upstream, requested);
+        let model =
+            stand_in.unwrap_or_else(|| upstream.model(requested, &reloadable.model_aliases));
+        holder.settings.allows_model(model)
     }
 
     /// The error of an upstream that is known to be unable.
@@ -362,7 +394,9 @@ impl Proxy {
         let foreign = request.source.as_ref().and_then(|source| source.foreign_signatures());
         let Some(giver) = giver.or(foreign) else { return Ok(()) };
         if selection.kind() != giver {
-            let of_giver = |other: &&Upstream| other.calls.provider.kind() == giver;
+            let of_giver = |other: &&Upstream| {
+                other.calls.provider.kind() == giver && self.is_allowed(selection, other, request)
+            };
             let upstream = selection.others().find(of_giver);
             selection.upstream = upstream.unwrap_or(selection.upstream);
         }

@@ -80,7 +80,17 @@ impl Proxy {
             |upstream: &Upstream| upstream.calls.provider.kind() == ProviderKind::CodeAssist;
         let is_plain = pinned.is_none() && form.mode == ClientMode::Gemini;
         // Code Assist's answers have one form.
-        if is_plain && target.upstreams.iter().all(is_code_assist) {
+        let upstreams = target.upstreams;
+        if let Some(variant) = &upstreams.variant {
+            // A reload or a changed file may give the key another account.
+            let account = upstreams.primary().calls.auth.fingerprint();
+            return Some(format!(
+                "{variant} {account} {pinned:?} {form:?} {:?} {:?}",
+                forward::query(parts.uri.query().unwrap_or_default()),
+                text(&FIELD_MASK)
+            ));
+        }
+        if is_plain && upstreams.iter().all(is_code_assist) {
             return None;
         }
         let (query, fields) = (parts.uri.query().unwrap_or_default(), text(&FIELD_MASK));

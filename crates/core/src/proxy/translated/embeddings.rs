@@ -20,6 +20,7 @@ use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
 use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
+use crate::proxy::allowed::check_model;
 use crate::proxy::choose::{Asked, path_error};
 use crate::proxy::dropped::put_dropped;
 use crate::proxy::model_call::Incoming;
@@ -64,6 +65,7 @@ impl Proxy {
         let mut headers = HeaderMap::new();
         put_dropped(&mut headers, request.dropped.iter());
         let resolved = upstream.model(&model, &self.reloadable().model_aliases).to_owned();
+        check_model(context, &resolved)?;
         if *resolved != *request.model {
             put(&mut headers, MODEL, &*resolved);
         }

@@ -14,6 +14,7 @@ use crate::dialect::{Dialect, anthropic, openai};
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::proxy::Proxy;
+use crate::proxy::allowed::check_model;
 use crate::proxy::choose::Asked;
 use crate::proxy::prepare::MODEL;
 use crate::proxy::respond::{self, Answer, put};
@@ -28,7 +29,8 @@ impl Proxy {
         context: &mut RequestContext<P>,
         page: &ModelsPage,
     ) -> Result<Answer<P>, Error> {
-        let (_, models) = self.listed_models(upstreams, parts, context).await?;
+        let (upstream, models) = self.listed_models(upstreams, parts, context).await?;
+        let models = self.allowed_models(context, upstream, models);
         let body = match context.dialect {
             Dialect::Anthropic => anthropic::models::list(&models, page),
             Dialect::Gemini | Dialect::OpenAi => openai::models::list(&models),
@@ -49,6 +51,7 @@ impl Proxy {
         let name = normalized(requested);
         let found = |id: &str| models.iter().find(|model| *model.id == *bare(id));
         let resolved = upstream.model(name, &reloadable.model_aliases);
+        check_model(context, resolved)?;
         let model = found(name).or_else(|| found(resolved));
         let model = model.ok_or_else(|| unknown_model(requested))?;
         let mut headers = HeaderMap::new();

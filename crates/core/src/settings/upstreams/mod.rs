@@ -81,6 +81,8 @@ pub struct CodeAssistSettings {
     pub access_token: Option<SecretString>,
     /// `GEMINI_PROJECT_ID`, never all digits.
     pub project_id: Option<String>,
+    /// The `id` of the key whose own login this is.
+    pub key: Option<Arc<str>>,
 }
 
 /// An account of the public Gemini API.

@@ -110,7 +110,7 @@ impl Credentials {
         })
         .await;
         context.timings.auth += then.since(now);
-        context.note_token(at_hand && bearer.is_ok());
+        self.account.note_token(context, at_hand && bearer.is_ok());
         (bearer, then)
     }
 
@@ -290,7 +290,8 @@ impl Credentials {
         }
         let Some(header) = token.header() else {
             let why = "the access token has characters that no header may have".to_owned();
-            return TokenOutcome::Failed(Error::CredentialsUnreadable { why });
+            let kind = self.place.kind();
+            return TokenOutcome::Failed(Error::CredentialsUnreadable { why, kind });
         };
         let (expires_at, lifetime) = (token.expires_at, token.lifetime);
         let login = &lock(&self.source).login;

@@ -139,6 +139,10 @@ impl FileStore {
         Ok(count)
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn describe(&self) -> String {
         format!("file {}", self.path.display())
     }
