@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::access;
 use crate::platform::Platform;
+use crate::trace::hex;
 
 /// The `x-request-id` of one request. It costs no allocation unless the client has sent its own.
 #[derive(Debug, Clone)]
@@ -65,9 +66,4 @@ impl PromptId {
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hex digits are ASCII")
     }
-}
-
-/// The hex digits of a number.
-fn hex(number: u64) -> [u8; 16] {
-    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - place * 4)) as usize & 0xf])
 }

@@ -51,11 +51,13 @@ mod platform;
 mod policy;
 mod provider;
 mod proxy;
+mod record;
 pub mod settings;
 mod signing;
 mod sse;
 mod sync;
 mod time;
+mod trace;
 mod upstream;
 mod wait;
 
@@ -66,9 +68,11 @@ pub use dialect::gemini::models::Model;
 pub use error::{
     Awaited, BodyBound, CredentialKind, Error, ErrorSource, ExhaustedBudget, RateLimitName,
 };
+pub use google::ProviderKind;
 pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
+pub use google::usage::TokenUsage;
 pub use job::BackgroundJob;
 pub use keys::label as key_label;
 pub use keys::usage::{KeyBudget, UsageBy, UsageFormat, UsageQuery, UsageReport};
@@ -88,6 +92,8 @@ pub use policy::memory::{MemoryBudget, MemoryReservation};
 pub use policy::wait_queue::{Ticket, WaitQueue};
 pub use proxy::check::{Step, StepResult, UpstreamModels};
 pub use proxy::{EarlyHead, Proxy};
+pub use record::{RequestRecord, RequestSpans, RequestStep, StepKind, UpstreamTry};
 pub use signing::{RsaKey, SignError};
 pub use time::{Monotonic, Timestamp};
+pub use trace::{SpanId, TraceId};
 pub use upstream::{ListedModel, ROTATED_KEY};

@@ -9,6 +9,7 @@ use crate::context::RequestContext;
 use crate::error::{Error, OVERLOADED};
 use crate::platform::{HEAVY, Platform};
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
+use crate::record::StepKind;
 use crate::wait::{poll_until, within};
 
 /// Reserves memory for a request. While too little is free, the request waits, for `longest` at most and
@@ -93,6 +94,8 @@ async fn poll<P: Platform, T>(
         let polling = pin!(poll_until(&platform, None, began, |_| ask(context).map(Ok)));
         within(&platform, limit, polling).await
     };
-    context.timings.queue += platform.now().since(began);
+    let then = platform.now();
+    context.timings.queue += then.since(began);
+    context.note_step(StepKind::Queue, began, then);
     answer.map_or(Err(late), |(answer, _)| answer)
 }

@@ -20,8 +20,10 @@ use crate::job::BackgroundJob;
 use crate::payload::Payload;
 use crate::policy::budget::{Day, SharedReservation, SharedStanding, UsageBatch, UsageRow};
 use crate::policy::lock::{FencingToken, LockResult};
+use crate::record::RequestRecord;
 use crate::signing::{RsaKey, SignError};
 use crate::time::{Monotonic, Timestamp};
+use crate::trace::TraceId;
 
 /// The services that a shell provides.
 ///
@@ -241,6 +243,24 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         ProcessStats::default()
     }
 
+    /// Whether the spans of a request are recorded, which is decided when it comes. `client` says whether
+    /// its client records the trace, if it has sent one. `None` when no spans are recorded at all.
+    fn samples(&self, trace: TraceId, client: Option<bool>) -> Option<bool> {
+        let _ = (trace, client);
+        None
+    }
+
+    /// True when [`Platform::record`] wants every request that asks a model, and not only those whose spans
+    /// are recorded.
+    fn is_auditing(&self) -> bool {
+        false
+    }
+
+    /// Takes what is known of a request that has ended. It must not block.
+    fn record(&self, record: RequestRecord) {
+        let _ = record;
+    }
+
     /// Runs `proxy.run_job(platform, job)` soon, even if the current request ends before.
     fn spawn_job(&self, job: BackgroundJob);
 }
@@ -314,6 +334,10 @@ pub struct ProcessStats {
     pub max_fds: Option<u64>,
     /// Log lines that were lost since the start.
     pub log_lines_lost: Option<u64>,
+    /// Lines of the audit log that were lost since the start; `None` without an audit log.
+    pub audit_lines_lost: Option<u64>,
+    /// Spans that did not reach the collector since the start; `None` where no spans are recorded.
+    pub spans_lost: Option<u64>,
     /// Processor time since the start, user and system.
     pub cpu_seconds: Option<f64>,
 }

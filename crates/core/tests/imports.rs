@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the bottom up. A module may import those before it and those that
 /// share its row.
 const LAYERS: &[&[&str]] = &[
-    &["time", "failure", "sync"],
+    &["time", "failure", "sync", "trace"],
     &["caller", "collected", "payload", "json", "signing", "sse"],
-    &["policy"],
-    &["job"],
-    &["platform"],
     &["google"],
+    &["policy"],
+    &["job", "record"],
+    &["platform"],
     &["error"],
     &["settings"],
     &["keys"],

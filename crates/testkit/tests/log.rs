@@ -58,6 +58,7 @@ fn the_access_log_line_of_a_request_has_every_key_and_no_secret() {
             "ttfb_ms",
             "retries",
             "trace_id",
+            "google_trace_id",
             "client",
             "bytes_in",
             "bytes_out",
@@ -396,6 +397,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         if attributes.metadata().name() == "request"
+            && fields.all.get("trace_id").is_some_and(|trace| trace.len() == 32)
             && let Some(request_id) = fields.all.remove("request_id")
             && let Some(span) = context.span(id)
         {

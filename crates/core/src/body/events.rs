@@ -299,7 +299,7 @@ impl<P: Platform> Events<P> {
         if decoded.new_trace
             && let Some(trace) = self.decoder.trace()
         {
-            trace.clone_into(&mut context.trace_id);
+            trace.clone_into(&mut context.google_trace_id);
         }
         if let Some(usage) = decoded.usage {
             context.usage = usage;

@@ -7,6 +7,7 @@ mod deadline;
 mod routing;
 mod server_timing;
 mod signatures;
+mod spans;
 mod usage;
 
 use std::net::IpAddr;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
+use tracing::Span;
+use tracing::span::EnteredSpan;
 
 use crate::caller::Caller;
 use crate::dialect::{Dialect, LeftOut, Operation};
@@ -29,7 +32,9 @@ use crate::policy::endpoint::{AfterCall, BreakerScope, Tries};
 use crate::policy::in_flight::InFlightGuard;
 use crate::policy::memory::MemoryReservation;
 use crate::provider::request::CountedFor;
+use crate::record::RequestSpans;
 use crate::time::Monotonic;
+use crate::trace::{SpanId, TraceContext, TraceIdText};
 
 pub(crate) use deadline::{Deadline, first_byte_error};
 use routing::Routing;
@@ -42,6 +47,11 @@ pub(crate) struct RequestContext<P: Platform> {
     platform: P,
     metrics: Arc<Metrics>,
     pub(crate) id: RequestId,
+    pub(crate) trace: TraceContext,
+    /// The span of the last try.
+    try_span: SpanId,
+    /// Set where the trace is recorded.
+    spans: Option<Box<RequestSpans>>,
     /// When the request came.
     pub(crate) received: Monotonic,
     /// `None` until the route is known, and for a path that leads nowhere.
@@ -78,8 +88,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) proves_quota: bool,
     /// An access token was at hand; `None` when none was needed.
     pub(crate) token_at_hand: Option<bool>,
-    /// Upstream's trace id.
-    pub(crate) trace_id: String,
+    /// Google's own trace id.
+    pub(crate) google_trace_id: String,
     /// The last token counts.
     pub(crate) usage: TokenUsage,
     pub(crate) bytes_in: u64,
@@ -155,22 +165,25 @@ impl<P: Platform> RequestContext<P> {
         platform: &P,
         metrics: &Arc<Metrics>,
         id: RequestId,
+        trace: TraceContext,
         received: Monotonic,
     ) -> Self {
         metrics.request_began(true);
-        Self::of(platform, metrics, id, received, true)
+        let mut context = Self::of(platform, metrics, (id, trace), received, true);
+        context.sample();
+        context
     }
 
     /// The context of the proxy's own work, which is in no statistic.
     pub(crate) fn own(platform: &P, metrics: &Arc<Metrics>, now: Monotonic) -> Self {
         metrics.request_began(false);
-        Self::of(platform, metrics, RequestId::NONE, now, false)
+        Self::of(platform, metrics, (RequestId::NONE, TraceContext::NONE), now, false)
     }
 
     fn of(
         platform: &P,
         metrics: &Arc<Metrics>,
-        id: RequestId,
+        (id, trace): (RequestId, TraceContext),
         received: Monotonic,
         counted: bool,
     ) -> Self {
@@ -178,6 +191,9 @@ impl<P: Platform> RequestContext<P> {
             platform: platform.clone(),
             metrics: Arc::clone(metrics),
             id,
+            trace,
+            try_span: SpanId(0),
+            spans: None,
             received,
             operation: None,
             dialect: Dialect::Gemini,
@@ -198,7 +214,7 @@ impl<P: Platform> RequestContext<P> {
             stream: false,
             proves_quota: false,
             token_at_hand: None,
-            trace_id: String::new(),
+            google_trace_id: String::new(),
             usage: TokenUsage::default(),
             bytes_in: 0,
             bytes_out: 0,
@@ -278,6 +294,12 @@ impl<P: Platform> RequestContext<P> {
         self.metrics.retried(reason);
     }
 
+    /// Begins the span of the next try, whose id upstream gets.
+    pub(crate) fn begin_try(&mut self) -> &TraceContext {
+        self.try_span = self.trace.begin_span(self.platform.random());
+        &self.trace
+    }
+
     /// Keeps a concurrency permit until upstream's answer has ended.
     pub(crate) fn keep_permit(&mut self, permit: P::Permit) {
         self.release_permit();
@@ -353,11 +375,13 @@ impl<P: Platform> RequestContext<P> {
             }
         }
         let call = self.call.take()?;
+        self.end_try(outcomes, now);
         self.metrics.endpoint_in_flight(self.endpoint(), false);
         let scope = self.breaker_scope();
         let after = call.end(scope, outcomes, self.body_hash, tries, now);
         self.metrics.breaker(self.endpoint(), after.state);
         if let (true, BreakerScope::Model(of)) = (after.model_opened, scope) {
+            let _span = self.span_for_logs();
             tracing::warn!(
                 model = of.model,
                 method = of.operation,
@@ -393,9 +417,15 @@ impl<P: Platform> RequestContext<P> {
         server_timing::header(&self.timings, self.timings.overhead(self.received, now))
     }
 
-    fn access_log(&self, now: Monotonic) -> AccessLogRecord<'_> {
+    /// The request's span, for a line that is written while the answer's body is sent.
+    fn span_for_logs(&self) -> Option<EnteredSpan> {
+        Span::current().is_none().then(|| request_span(&self.id, &self.trace).entered())
+    }
+
+    fn access_log<'a>(&'a self, trace_id: &'a TraceIdText, now: Monotonic) -> AccessLogRecord<'a> {
         AccessLogRecord {
             request_id: self.id.as_str(),
+            trace_id: trace_id.as_str(),
             operation: self.operation,
             dialect: self.dialect,
             model: &self.model,
@@ -411,7 +441,7 @@ impl<P: Platform> RequestContext<P> {
                 CacheUse::Asked(result) => Some(result),
                 CacheUse::NotRepeatable | CacheUse::Untouched => None,
             },
-            trace_id: &self.trace_id,
+            google_trace_id: &self.google_trace_id,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             usage: self.usage,
@@ -445,7 +475,9 @@ impl<P: Platform> Drop for RequestContext<P> {
             return;
         }
         let now = self.platform.now();
-        let record = self.access_log(now);
+        self.hand_over(now);
+        let trace_id = self.trace.id.text();
+        let record = self.access_log(&trace_id, now);
         match self.error {
             Some(reason) if !self.admitted => self.metrics.request_refused(reason),
             _ => self.metrics.request_ended(&record, now),
@@ -456,6 +488,13 @@ impl<P: Platform> Drop for RequestContext<P> {
             None => record.emit(None),
         }
     }
+}
+
+/// The span whose fields every log line of a request carries. It is at error level, so that it is kept at
+/// every `LOG_LEVEL`.
+pub(crate) fn request_span(id: &RequestId, trace: &TraceContext) -> Span {
+    let trace_id = trace.id.text();
+    tracing::error_span!("request", request_id = id.as_str(), trace_id = trace_id.as_str())
 }
 
 impl CacheUse {

@@ -94,6 +94,29 @@ impl Operation {
         }
     }
 
+    /// True if the request asks a model for something.
+    pub fn asks_model(self) -> bool {
+        match self {
+            Self::BatchEmbed
+            | Self::CountTokens
+            | Self::Embed
+            | Self::Generate
+            | Self::PassThrough
+            | Self::Stream
+            | Self::VertexResource => true,
+            Self::Copy(kind) => matches!(
+                kind,
+                CopiedKind::Batches
+                    | CopiedKind::Interactions
+                    | CopiedKind::LiveSocket
+                    | CopiedKind::OpenAi
+                    | CopiedKind::Other
+                    | CopiedKind::Predict
+            ),
+            _ => false,
+        }
+    }
+
     /// True if the request is answered while the proxy stops.
     pub fn is_answered_while_stopping(self) -> bool {
         matches!(self, Self::Health | Self::Live | Self::Ready)

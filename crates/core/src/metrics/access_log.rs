@@ -21,7 +21,7 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::ClientGone => "client_gone",
             Self::Cut => "cut",
@@ -61,8 +61,10 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) retries: u32,
     /// The result of coalescing and response cache, for a request that they apply to.
     pub(crate) cache: Option<CacheResult>,
-    /// Upstream's trace id.
+    /// The id of the trace that the request is part of.
     pub(crate) trace_id: &'a str,
+    /// Google's own trace id.
+    pub(crate) google_trace_id: &'a str,
     /// Bytes of the request's body.
     pub(crate) bytes_in: u64,
     /// Bytes of the answer's body.
@@ -94,6 +96,7 @@ impl AccessLogRecord<'_> {
             // Written as a field, since a literal would go through `fmt`.
             message = "request",
             request_id = self.request_id,
+            trace_id = self.trace_id,
             duration_ms = millis(self.total),
             cache_hit = self.token_at_hand.unwrap_or(false),
             model = self.model,
@@ -106,7 +109,7 @@ impl AccessLogRecord<'_> {
             overhead_ms = millis(self.overhead),
             ttfb_ms = self.answered.map_or(0.0, millis),
             retries = self.retries,
-            trace_id = self.trace_id,
+            google_trace_id = self.google_trace_id,
             client = self.client.unwrap_or_default(),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,

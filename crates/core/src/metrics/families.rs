@@ -342,6 +342,16 @@ impl Metrics {
                 "Log lines that were dropped because standard output was not read in time.",
                 process_stats.log_lines_lost.map(|count| counted(count, &[])).into_iter().collect(),
             ),
+            counter(
+                "audit_lines_lost",
+                "Lines that are missing in the audit log, because it could not be written.",
+                process_stats.audit_lines_lost.map(|lost| counted(lost, &[])).into_iter().collect(),
+            ),
+            counter(
+                "spans_lost",
+                "Spans that did not reach the collector.",
+                process_stats.spans_lost.map(|lost| counted(lost, &[])).into_iter().collect(),
+            ),
         ]
     }
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
 use super::{
-    BreakerState, EndpointMetrics, KeyLoginInput, KeysInput, Metrics, UpstreamMetrics, ratio, rounded,
+    BreakerState, EndpointMetrics, KeyLoginInput, KeysInput, Metrics, UpstreamMetrics, ratio,
+    rounded,
 };
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
@@ -200,6 +201,9 @@ impl Metrics {
         if !input.key_logins.is_empty() {
             let shown = input.key_logins.iter().map(|it| self.shown_login(it, input.clock));
             checks["key_logins"] = shown.collect();
+        }
+        if let Some(lost) = input.process_stats.audit_lines_lost {
+            checks["audit_log"] = json!({ "lines_lost": lost });
         }
         if self.upstreams.len() > 1 {
             let shown = all().map(|(at, upstream)| self.shown_upstream(at, upstream, input.clock));

@@ -11,6 +11,7 @@ use crate::google;
 use crate::payload::Payload;
 use crate::policy::breaker::ModelOperation;
 use crate::policy::endpoint::BreakerScope;
+use crate::trace::{TRACEPARENT, TraceContext};
 
 /// One request, which can be sent several times and to any endpoint of its upstream. Cloning the body
 /// counts references.
@@ -100,6 +101,11 @@ impl BaseUrl {
     /// The scheme, the authority, and the path before every other.
     pub(crate) fn parts(&self) -> (&Scheme, &Authority, &str) {
         (&self.scheme, &self.authority, &self.prefix)
+    }
+
+    /// Host, and port if one is given.
+    pub(crate) fn authority(&self) -> &str {
+        self.authority.as_str()
     }
 
     fn with(&self, path: &PathAndQuery) -> Result<Uri, UrlError> {
@@ -252,8 +258,9 @@ impl UpstreamRequest {
         &self,
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
+        trace: &TraceContext,
     ) -> Result<Request<Payload>, UrlError> {
-        self.with_head(endpoint, auth, self.body.clone())
+        self.with_head(endpoint, auth, trace, self.body.clone())
     }
 
     /// Makes the HTTP request to one endpoint, without its body.
@@ -261,14 +268,16 @@ impl UpstreamRequest {
         &self,
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
+        trace: &TraceContext,
     ) -> Result<Request<()>, UrlError> {
-        self.with_head(endpoint, auth, ())
+        self.with_head(endpoint, auth, trace, ())
     }
 
     fn with_head<B>(
         &self,
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
+        trace: &TraceContext,
         body: B,
     ) -> Result<Request<B>, UrlError> {
         let uri = endpoint.with(self.path.as_ref().map_err(|error| *error)?)?;
@@ -281,6 +290,7 @@ impl UpstreamRequest {
             (false, false) => &HEADERS,
         };
         request.headers_mut().clone_from(headers);
+        trace.write(request.headers_mut());
         if let Some(own) = &self.headers {
             for name in own.keys() {
                 request.headers_mut().remove(name);
@@ -303,7 +313,7 @@ impl UpstreamRequest {
     }
 }
 
-/// Makes the headers of a request, with a place for its token. Cloning them costs a third of inserting
+/// Makes the headers of a request, with places for its token and its trace. Cloning them costs a third of inserting
 /// them.
 fn headers(accept: &'static str) -> HeaderMap {
     HeaderMap::from_iter([
@@ -313,6 +323,7 @@ fn headers(accept: &'static str) -> HeaderMap {
         // Compression would delay events. Whether the server would use it is not known.
         (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
         (USER_AGENT, HeaderValue::from_static(google::USER_AGENT)),
+        (TRACEPARENT, HeaderValue::from_static("")),
     ])
 }
 
@@ -334,7 +345,10 @@ impl From<UrlError> for Error {
 pub(crate) const LONGEST_MODEL: usize = 256;
 
 static COPIED_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| {
-    HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static(google::USER_AGENT))])
+    HeaderMap::from_iter([
+        (USER_AGENT, HeaderValue::from_static(google::USER_AGENT)),
+        (TRACEPARENT, HeaderValue::from_static("")),
+    ])
 });
 static HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("application/json"));
 static STREAM_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("*/*"));
@@ -345,7 +359,8 @@ mod tests {
 
     fn url(base: &str, request: &UpstreamRequest) -> Result<String, UrlError> {
         let bearer = HeaderValue::from_static("Bearer x");
-        let request = request.to_http(&BaseUrl::new(base)?, &Auth::Bearer(&bearer))?;
+        let request =
+            request.to_http(&BaseUrl::new(base)?, &Auth::Bearer(&bearer), &TraceContext::NONE)?;
         Ok(request.uri().to_string())
     }
 

@@ -41,6 +41,8 @@ impl Proxy {
             Ok(route) if !route.operation().needs_key() => Needs::NoKey,
             _ => Needs::Key,
         };
+        // Known before the key is checked, since the audit log has requests that are refused too.
+        context.operation = route.as_ref().ok().map(Route::operation);
         let address = access::address(parts, self.settings.trust_forwarded_for);
         context.peer = address;
         let from = Caller::new(None, address);
@@ -60,7 +62,6 @@ impl Proxy {
         let route = route.map_err(|error| self.route_error(error, parts.uri.path(), context))?;
         let route = self.on_port(route, parts)?;
         let operation = route.operation();
-        context.operation = Some(operation);
         if operation != Operation::Usage
             && context.holder.as_ref().is_some_and(|holder| holder.is_operator())
         {

@@ -44,7 +44,7 @@ use tracing::{Instrument, Span};
 use crate::access;
 use crate::body::ProxyBody;
 use crate::caller::KeyDigest;
-use crate::context::RequestContext;
+use crate::context::{RequestContext, request_span};
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::route::DialectRoute;
 use crate::dialect::{self, Dialect, WholeCall};
@@ -61,6 +61,7 @@ use crate::policy::call_signatures::CallSignatures;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::settings::Settings;
+use crate::trace::TraceContext;
 use crate::upstream::{Upstream, Upstreams};
 
 use coalesce::Coalescer;
@@ -135,9 +136,9 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let mut body = pin!(body);
         let id = RequestId::of(platform, &parts.headers);
-        // At error level, so that the span, and with it the id, is kept at every `LOG_LEVEL`.
-        let span = tracing::error_span!("request", request_id = id.as_str());
-        let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
+        let trace = TraceContext::of(&parts.headers, || platform.random());
+        let span = request_span(&id, &trace);
+        let mut context = RequestContext::new(platform, &self.metrics, id, trace, platform.now());
         let route = self.route(&parts, &mut context);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
         let answered =
@@ -175,7 +176,8 @@ impl Proxy {
     ) -> Response<ProxyBody<P>> {
         let (parts, body) = request.into_parts();
         let id = RequestId::of(platform, &parts.headers);
-        let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
+        let trace = TraceContext::of(&parts.headers, || platform.random());
+        let mut context = RequestContext::new(platform, &self.metrics, id, trace, platform.now());
         context.peer = access::address(&parts, self.settings.trust_forwarded_for);
         // What is left for probes is needed again at once.
         let is_spare = matches!(error, Error::ConnectionsExhausted);

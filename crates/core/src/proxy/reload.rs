@@ -6,7 +6,7 @@ use super::Proxy;
 use crate::access::Access;
 use crate::keys::{KeyHolder, Keys};
 use crate::platform::Platform;
-use crate::settings::{ModelAlias, PriceSettings, Settings};
+use crate::settings::{ModelAlias, Settings};
 use crate::upstream::{KeyLists, Upstreams};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
@@ -20,8 +20,6 @@ pub(super) struct ReloadableSettings {
     pub(super) model_aliases: Vec<ModelAlias>,
     /// The holders of keys; none without `[[key]]` tables.
     pub(super) holders: Vec<Arc<KeyHolder>>,
-    /// What models cost.
-    pub(super) prices: Vec<PriceSettings>,
     keys: usize,
 }
 
@@ -36,7 +34,6 @@ impl ReloadableSettings {
             upstreams: upstreams.lists(&settings.keys),
             model_aliases,
             holders,
-            prices: settings.prices.clone(),
             keys: settings.number_of_keys(),
         })
     }

@@ -330,9 +330,9 @@ fn note_trace<P: Platform>(
     let in_header = upstream.get(&name);
     if let Some((value, trace)) = in_header.and_then(|value| Some((value, value.to_str().ok()?))) {
         headers.insert(name, value.clone());
-        trace.clone_into(&mut context.trace_id);
-    } else if !context.trace_id.is_empty() {
-        put(headers, name, context.trace_id.as_str());
+        trace.clone_into(&mut context.google_trace_id);
+    } else if !context.google_trace_id.is_empty() {
+        put(headers, name, context.google_trace_id.as_str());
     }
 }
 

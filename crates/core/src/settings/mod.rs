@@ -19,6 +19,7 @@ mod spec;
 mod store;
 mod suggest;
 mod table;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -40,6 +41,7 @@ pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
 pub use suggest::suggestion;
 pub use table::{SETTINGS, find};
+pub use telemetry::{AuditSettings, Sampler, TracingSettings};
 pub(crate) use upstreams::is_json;
 pub use upstreams::{
     AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
@@ -185,6 +187,10 @@ pub struct Settings {
     pub log_level: String,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
+    /// `AUDIT_LOG` and its bounds.
+    pub audit: Option<AuditSettings>,
+    /// The `OTEL_…` settings, where spans are recorded.
+    pub tracing: Option<TracingSettings>,
     /// `HTTPS_PROXY`; may hold a login.
     pub https_proxy: Option<SecretString>,
     /// `HTTP_PROXY`; may hold a login.

@@ -108,6 +108,8 @@ pub(super) fn settings(
             "pretty" => LogFormat::Pretty,
             _ => LogFormat::Json,
         },
+        audit: reader.audit(),
+        tracing: reader.tracing(),
         https_proxy: reader.text("HTTPS_PROXY", parse::outgoing_proxy),
         http_proxy: reader.text("HTTP_PROXY", parse::outgoing_proxy),
         no_proxy: reader.text("NO_PROXY", |hosts| Ok(hosts.into())),
@@ -199,12 +201,12 @@ impl<'a> SettingsReader<'a> {
         self.text(name, |secret| Ok(SecretString::from(secret)))
     }
 
-    fn path(&mut self, name: &'static str) -> Option<String> {
+    pub(super) fn path(&mut self, name: &'static str) -> Option<String> {
         let home = self.home.clone();
         self.text(name, |path| parse::path(path, home.as_deref()))
     }
 
-    fn whole(&mut self, name: &'static str) -> u64 {
+    pub(super) fn whole(&mut self, name: &'static str) -> u64 {
         let Kind::Whole { min, .. } = spec_of(name).kind else {
             return 0;
         };
@@ -222,7 +224,7 @@ impl<'a> SettingsReader<'a> {
         })
     }
 
-    fn bytes(&mut self, name: &'static str) -> u64 {
+    pub(super) fn bytes(&mut self, name: &'static str) -> u64 {
         let Kind::Bytes { min, max } = spec_of(name).kind else {
             return 0;
         };

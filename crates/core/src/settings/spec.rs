@@ -151,6 +151,8 @@ pub enum Group {
     Store,
     /// Tokens and project.
     Tokens,
+    /// Spans of requests.
+    Tracing,
     /// Google's endpoints and the timeouts.
     Upstream,
     /// Which accounts are used.
@@ -175,6 +177,7 @@ impl Group {
         Self::Resilience,
         Self::Limits,
         Self::Logging,
+        Self::Tracing,
         Self::Network,
     ];
 
@@ -192,6 +195,7 @@ impl Group {
             Self::Resilience => "Retries and circuit breaker",
             Self::Store => "Key-value store",
             Self::Tokens => "Tokens and project",
+            Self::Tracing => "Tracing",
             Self::Upstream => "Upstream",
             Self::Upstreams => "Upstreams and failover",
             Self::Vertex => "Vertex AI",
@@ -201,3 +205,4 @@ impl Group {
 
 pub(super) const MINUTE_MS: u64 = 60_000;
 pub(super) const GIBIBYTE: u64 = 1 << 30;
+pub(super) const MEBIBYTE: u64 = 1 << 20;

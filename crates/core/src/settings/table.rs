@@ -2,7 +2,8 @@
 
 use super::dialects;
 use super::keys::PROXY_KEYS_JSON;
-use super::spec::{GIBIBYTE, Group, Kind, MINUTE_MS, SettingSpec, setting};
+use super::spec::{GIBIBYTE, Group, Kind, MEBIBYTE, MINUTE_MS, SettingSpec, setting};
+use super::telemetry;
 use super::upstreams::rows;
 
 /// Finds a setting by its first name or an alias, in upper or lower case.
@@ -475,6 +476,19 @@ pub const SETTINGS: &[SettingSpec] = &[
         Kind::Choice(&["json", "pretty"]),
         "One JSON object a line, or lines for a person. On a terminal the default is `pretty`.",
     ),
+    telemetry::AUDIT_LOG,
+    telemetry::AUDIT_LOG_MAX_BYTES,
+    telemetry::AUDIT_LOG_FILES,
+    // Tracing
+    telemetry::OTEL_EXPORTER_OTLP_ENDPOINT,
+    telemetry::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    telemetry::OTEL_EXPORTER_OTLP_HEADERS,
+    telemetry::OTEL_EXPORTER_OTLP_TIMEOUT,
+    telemetry::OTEL_SERVICE_NAME,
+    telemetry::OTEL_RESOURCE_ATTRIBUTES,
+    telemetry::OTEL_TRACES_SAMPLER,
+    telemetry::OTEL_TRACES_SAMPLER_ARG,
+    telemetry::OTEL_SDK_DISABLED,
     // Outgoing network
     setting(
         Group::Network,
@@ -513,4 +527,3 @@ pub const SETTINGS: &[SettingSpec] = &[
 
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
-const MEBIBYTE: u64 = 1 << 20;

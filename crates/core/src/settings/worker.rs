@@ -23,8 +23,11 @@ const WORKER_DEFAULTS: [(&str, &str); 4] = [
 ];
 
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 17] = [
+pub(super) const NATIVE_ONLY: [&str; 29] = [
     "ADMIN_PORT",
+    "AUDIT_LOG",
+    "AUDIT_LOG_FILES",
+    "AUDIT_LOG_MAX_BYTES",
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
     "GCE_METADATA_HOST",
@@ -37,6 +40,15 @@ pub(super) const NATIVE_ONLY: [&str; 17] = [
     "KV_URL",
     "NO_GCE_CHECK",
     "NO_PROXY",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SDK_DISABLED",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
     "PORT",
     "SHUTDOWN_DELAY_MS",
     "SHUTDOWN_GRACE_MS",

@@ -32,6 +32,7 @@ use crate::policy::in_flight::InFlightGuard;
 use crate::policy::retry;
 use crate::provider::Provider;
 use crate::provider::request::{BaseUrl, CountedFor, UpstreamRequest, UrlError};
+use crate::record::StepKind;
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::Monotonic;
@@ -158,7 +159,9 @@ impl Calls {
         let mut failed: Option<(Error, RetryReason)> = None;
         loop {
             let bearer;
+            let began = now;
             (bearer, now) = self.auth.authorize(context, now).await;
+            self.note_token(context, began, now);
             let bearer = bearer?;
             let guard = {
                 let guard;
@@ -179,8 +182,10 @@ impl Calls {
             }
             let index = guard.index;
             let base = self.bases[index].as_ref().map_err(|error| *error)?;
-            let http_request = request.to_http(base, &self.auth.header(&bearer))?;
+            let trace = context.begin_try();
+            let http_request = request.to_http(base, &self.auth.header(&bearer), trace)?;
             context.begin_call(guard, self.first_endpoint + index, request.counts_for());
+            context.note_try(&self.provider, base, now);
             let platform = context.platform().clone();
             let sending = pin!(platform.send(http_request));
             let answer;
@@ -196,6 +201,7 @@ impl Calls {
                 Err(error) => error,
             };
             context.charge_try();
+            context.note_try_error(&error);
             let mut failure = error.failure();
             if matches!(error, Error::UpstreamTimeout { .. })
                 && now.since(began) >= self.first_byte_timeout
@@ -271,15 +277,31 @@ impl Calls {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> Result<((Request<()>, usize), Monotonic), Error> {
-        let (bearer, now) = self.auth.authorize(context, now).await;
+        let began = now;
+        let (bearer, now) = self.auth.authorize(context, began).await;
+        self.note_token(context, began, now);
         let bearer = bearer?;
         let (guard, now) = self.acquire_permit_and_endpoint(request, tries, context, now).await;
         let guard = guard?;
         let index = guard.index;
         let base = self.bases[index].as_ref().map_err(|error| *error)?;
-        let http_request = request.head_to_http(base, &self.auth.header(&bearer))?;
+        let trace = context.begin_try();
+        let http_request = request.head_to_http(base, &self.auth.header(&bearer), trace)?;
         context.begin_call(guard, self.first_endpoint + index, request.counts_for());
+        context.note_try(&self.provider, base, now);
         Ok(((http_request, index), now))
+    }
+
+    /// Records the wait for a token, where tokens are used.
+    fn note_token<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+        began: Monotonic,
+        now: Monotonic,
+    ) {
+        if self.auth.credentials().is_some() {
+            context.note_step(StepKind::Token, began, now);
+        }
     }
 
     /// What the settings allow of retries.
@@ -340,6 +362,7 @@ impl Calls {
         };
         let then = context.platform().now();
         context.timings.queue += then.since(now);
+        context.note_step(StepKind::Queue, now, then);
         let permitted = match (permit, late) {
             (Some(permit), _) => {
                 context.keep_permit(permit);
@@ -376,6 +399,7 @@ impl Calls {
                 Err(error) => return (Err(error), now),
             }
         };
+        context.note_try_status(head.status.as_u16());
         let passes = match request.is_copied() {
             true => head.status != StatusCode::UNAUTHORIZED,
             false => request.passes_errors() && may_pass_unchanged(head.status),

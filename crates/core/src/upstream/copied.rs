@@ -143,6 +143,7 @@ impl Calls {
                 Ok(answer) => break Ok(answer),
                 Err(error) => error,
             };
+            context.note_try_error(&error);
             let failure = error.failure();
             let outcomes = CallOutcomes::of(failure);
             tries.failed(index, outcomes);
@@ -190,6 +191,7 @@ impl Calls {
         match answer {
             Ok(answer) => self.judged(answer),
             Err(error) => {
+                context.note_try_error(&error);
                 context.end_call(CallOutcomes::of(error.failure()), &Tries::default(), now);
                 Err(self.ended(error, context))
             }

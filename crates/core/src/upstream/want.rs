@@ -102,7 +102,7 @@ impl<P: Platform> Want<P> for Whole {
         };
         context.usage = usage;
         if let Some(trace) = trace_id {
-            context.trace_id = trace;
+            context.google_trace_id = trace;
         }
         Ok(WholeAnswer { head, body })
     }

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{BackgroundJob, Day, Proxy, Timestamp, UsageRow};
+use code_assist_core::{BackgroundJob, Day, Proxy, RequestRecord, Timestamp, UsageRow};
 
 pub use body::ScriptedBody;
 pub use platform::{ScriptedPermit, ScriptedTimer, ScriptedUpgrade};
@@ -173,6 +173,22 @@ impl ScriptedPlatform {
     }
 
     /// Every random number is `bits` from now on: 0 gives the shortest jitter, `u64::MAX` the
+    /// Records the spans of requests, of those at least that a client's trace says, and of all others if
+    /// `others` is true.
+    pub fn sample(&self, others: bool) {
+        self.state().samples = Some(others);
+    }
+
+    /// Keeps an audit log.
+    pub fn audit(&self) {
+        self.state().auditing = true;
+    }
+
+    /// What the core has told of requests that have ended.
+    pub fn records(&self) -> Vec<RequestRecord> {
+        self.state().records.clone()
+    }
+
     /// longest.
     pub fn fix_random(&self, bits: u64) {
         self.state().fixed_random = Some(bits);

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
-    Platform, Rate, RateStanding, RequestBodyError, RsaKey, SendError, SharedReservation,
-    SharedStanding, SignError, StoreError, Ticket, Timestamp, UsageBatch, UsageRow,
+    Platform, Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError,
+    SharedReservation, SharedStanding, SignError, StoreError, Ticket, Timestamp, TraceId,
+    UsageBatch, UsageRow,
 };
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -269,6 +270,18 @@ impl Platform for ScriptedPlatform {
         let mut hasher = DefaultHasher::new();
         (key.pkcs8(), message).hash(&mut hasher);
         Ok(hasher.finish().to_be_bytes().to_vec())
+    }
+
+    fn samples(&self, _: TraceId, client: Option<bool>) -> Option<bool> {
+        self.state().samples.map(|samples| client.unwrap_or(samples))
+    }
+
+    fn is_auditing(&self) -> bool {
+        self.state().auditing
+    }
+
+    fn record(&self, record: RequestRecord) {
+        self.state().records.push(record);
     }
 
     fn spawn_job(&self, job: BackgroundJob) {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
-use code_assist_core::{LockRecord, Monotonic, Timestamp, WaitQueue};
+use code_assist_core::{LockRecord, Monotonic, RequestRecord, Timestamp, WaitQueue};
 
 use super::usage::UsageStore;
 use super::{Received, Reply};
@@ -38,6 +38,11 @@ pub(super) struct ScriptState {
     pub(super) variables: BTreeMap<String, String>,
     /// How often the core has had something signed.
     pub(super) signatures: usize,
+    /// What the shell says of every trace: see `Platform::samples`.
+    pub(super) samples: Option<bool>,
+    pub(super) auditing: bool,
+    /// What the core has told of requests that have ended.
+    pub(super) records: Vec<RequestRecord>,
     pub(super) random: u64,
     /// Every random number, where the test has set it.
     pub(super) fixed_random: Option<u64>,
@@ -94,6 +99,9 @@ impl ScriptState {
             files: BTreeMap::new(),
             variables: BTreeMap::new(),
             signatures: 0,
+            samples: None,
+            auditing: false,
+            records: Vec::new(),
             random: 0,
             fixed_random: None,
             queue: WaitQueue::new(100, 100),

@@ -101,6 +101,7 @@ fn exactly_one_credential_arrives_and_nothing_of_the_clients_network() {
             "accept-encoding",
             "api-revision",
             "content-type",
+            "traceparent",
             "user-agent",
             "x-goog-api-client",
             "x-goog-api-key",
