@@ -44,6 +44,7 @@ mod cache;
 mod credentials;
 mod dialects;
 mod errors;
+mod keys;
 mod load;
 mod project;
 mod protocol;
