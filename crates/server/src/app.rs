@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::http_client::HttpClient;
 use crate::permits::Permits;
-use crate::platform::TokioPlatform;
+use crate::platform::{Recorders, TokioPlatform};
 use crate::store::Store;
 
 /// The proxy and its platform.
@@ -27,10 +27,20 @@ impl App {
         store: Store,
         abort: watch::Receiver<bool>,
     ) -> io::Result<Self> {
+        Self::assemble_with(settings, store, abort, Recorders::default())
+    }
+
+    /// As [`App::assemble`], with what becomes of requests that have ended.
+    pub(crate) fn assemble_with(
+        settings: Settings,
+        store: Store,
+        abort: watch::Receiver<bool>,
+        recorders: Recorders,
+    ) -> io::Result<Self> {
         let http_client = HttpClient::new(&settings, abort)?;
         let share = settings.permits_per_caller(settings.api_keys.len());
         let permits = Permits::new(settings.max_concurrent_requests, share);
-        let (platform, mut jobs) = TokioPlatform::new(http_client, store, permits);
+        let (platform, mut jobs) = TokioPlatform::new(http_client, store, permits, recorders);
         let proxy = Arc::new(Proxy::new(settings, &platform));
         let app = Self { proxy, platform };
         let Self { proxy, platform } = app.clone();

@@ -4,6 +4,7 @@
 #![cfg_attr(not(unix), expect(dead_code, reason = "settings are read again on SIGHUP only"))]
 
 mod app;
+mod audit;
 mod cgroup;
 mod check;
 mod cli;
@@ -21,6 +22,8 @@ mod listen;
 mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
+#[cfg(not(feature = "otel"))]
+mod no_traces;
 mod notify;
 mod permits;
 mod platform;
@@ -31,6 +34,8 @@ mod signing;
 mod sources;
 mod store;
 mod telemetry;
+#[cfg(feature = "otel")]
+mod traces;
 mod trim;
 
 use std::error::Error;
@@ -43,6 +48,8 @@ use code_assist_core::settings::{Layer, Problem, Settings, Source, UpstreamTable
 use cli::{Invocation, Task};
 #[cfg(not(feature = "emulator"))]
 use no_emulator as emulator;
+#[cfg(not(feature = "otel"))]
+use no_traces as traces;
 use sources::Sources;
 
 fn main() -> ExitCode {
