@@ -26,5 +26,5 @@ pub(crate) fn run(report: &mut Report) {
 
 const SERVER: &str = "code-assist-proxy";
 
-/// Of `emulator` and `redis`.
-const COMBINATIONS: [&str; 3] = ["", "emulator", "redis"];
+/// Of `emulator`, `otel` and `redis`: each alone.
+const COMBINATIONS: [&str; 4] = ["", "emulator", "otel", "redis"];

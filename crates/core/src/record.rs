@@ -57,7 +57,7 @@ pub struct RequestSpans {
     /// In the order in which they began.
     pub steps: Vec<RequestStep>,
     /// Why a model has ended its answer, if that is known.
-    pub finish_reason: Option<String>,
+    pub finish_reason: Option<&'static str>,
 }
 
 /// A part of a request.

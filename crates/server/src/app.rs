@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::http_client::HttpClient;
 use crate::permits::Permits;
-use crate::platform::TokioPlatform;
+use crate::platform::{Recorders, TokioPlatform};
 use crate::store::Store;
 
 /// The proxy and its platform.
@@ -17,6 +17,14 @@ use crate::store::Store;
 pub(crate) struct App {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) platform: TokioPlatform,
+}
+
+/// What only `serve` has.
+#[derive(Debug, Default)]
+pub(crate) struct ServeParts {
+    /// The digest of the key by which commands may ask the running proxy.
+    pub(crate) operator: Option<KeyDigest>,
+    pub(crate) recorders: Recorders,
 }
 
 impl App {
@@ -27,20 +35,21 @@ impl App {
         store: Store,
         abort: watch::Receiver<bool>,
     ) -> io::Result<Self> {
-        Self::with_operator(settings, store, abort, None)
+        Self::assemble_with(settings, store, abort, ServeParts::default())
     }
 
-    /// Like [`App::assemble`]. The proxy accepts the operator's key with this digest too.
-    pub(crate) fn with_operator(
+    /// As [`App::assemble`], with what only `serve` has.
+    pub(crate) fn assemble_with(
         settings: Settings,
         store: Store,
         abort: watch::Receiver<bool>,
-        operator: Option<KeyDigest>,
+        parts: ServeParts,
     ) -> io::Result<Self> {
         let http_client = HttpClient::new(&settings, abort)?;
         let share = settings.permits_per_caller(settings.api_keys.len());
         let permits = Permits::new(settings.max_concurrent_requests, share);
-        let (platform, mut jobs) = TokioPlatform::new(http_client, store, permits);
+        let ServeParts { operator, recorders } = parts;
+        let (platform, mut jobs) = TokioPlatform::new(http_client, store, permits, recorders);
         let proxy = Proxy::new(settings, &platform);
         let proxy = Arc::new(match operator {
             Some(digest) => proxy.with_operator_key(digest),

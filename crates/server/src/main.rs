@@ -4,6 +4,7 @@
 #![cfg_attr(not(unix), expect(dead_code, reason = "settings are read again on SIGHUP only"))]
 
 mod app;
+mod audit;
 mod cgroup;
 mod check;
 mod cli;
@@ -23,6 +24,8 @@ mod local_request;
 mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
+#[cfg(not(feature = "otel"))]
+mod no_traces;
 mod notify;
 mod operator_file;
 mod permits;
@@ -34,6 +37,8 @@ mod signing;
 mod sources;
 mod store;
 mod telemetry;
+#[cfg(feature = "otel")]
+mod traces;
 mod trim;
 
 use std::error::Error;
@@ -47,6 +52,8 @@ use cli::{Invocation, Task};
 use config::ConfigFile;
 #[cfg(not(feature = "emulator"))]
 use no_emulator as emulator;
+#[cfg(not(feature = "otel"))]
+use no_traces as traces;
 use sources::Sources;
 
 fn main() -> ExitCode {

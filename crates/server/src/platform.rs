@@ -11,19 +11,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
-    Platform, ProcessStats, Rate, RateStanding, RequestBodyError, RsaKey, SendError,
-    SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp, UsageBatch,
-    UsageRow,
+    Platform, ProcessStats, Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError,
+    SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp, TraceId,
+    UsageBatch, UsageRow,
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Sleep;
 
+use crate::audit::AuditLog;
 use crate::http_client::{self, HttpClient};
 use crate::permits::{Permit, Permits};
 use crate::signing::Signer;
 use crate::store::Store;
 use crate::telemetry;
+use crate::traces::Traces;
 
 /// The platform on tokio. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,6 +43,14 @@ struct PlatformInner {
     jobs: mpsc::UnboundedSender<BackgroundJob>,
     started: Instant,
     signer: Signer,
+    recorders: Recorders,
+}
+
+/// What takes the requests that have ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recorders {
+    pub(crate) audit: Option<AuditLog>,
+    pub(crate) traces: Option<Traces>,
 }
 
 impl TokioPlatform {
@@ -49,6 +59,7 @@ impl TokioPlatform {
         http_client: HttpClient,
         store: Store,
         permits: Permits,
+        recorders: Recorders,
     ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
         let (jobs, spawned) = mpsc::unbounded_channel();
         let permits = Arc::new(permits);
@@ -56,8 +67,16 @@ impl TokioPlatform {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let heavy_work = Arc::new(Semaphore::new((cores / 2).max(1)));
         let signer = Signer::default();
-        let inner =
-            PlatformInner { http_client, store, permits, heavy_work, jobs, started, signer };
+        let inner = PlatformInner {
+            http_client,
+            store,
+            permits,
+            heavy_work,
+            jobs,
+            started,
+            signer,
+            recorders,
+        };
         (Self { inner: Arc::new(inner) }, spawned)
     }
 
@@ -227,7 +246,36 @@ impl Platform for TokioPlatform {
     }
 
     fn process_stats(&self) -> ProcessStats {
-        process_stats()
+        let Recorders { audit, traces } = &self.inner.recorders;
+        ProcessStats {
+            audit_lines_lost: audit.as_ref().map(AuditLog::lost),
+            spans_lost: traces.as_ref().map(Traces::lost),
+            ..process_stats()
+        }
+    }
+
+    fn samples(&self, trace: TraceId, client: Option<bool>) -> Option<bool> {
+        let traces = self.inner.recorders.traces.as_ref()?;
+        Some(traces.samples(trace, client))
+    }
+
+    fn is_auditing(&self) -> bool {
+        self.inner.recorders.audit.is_some()
+    }
+
+    fn record(&self, record: RequestRecord) {
+        let Recorders { audit, traces } = &self.inner.recorders;
+        let ended = SystemTime::now();
+        let audit = audit.as_ref().filter(|_| record.asks_model);
+        match (audit, traces.as_ref().filter(|_| record.spans.is_some())) {
+            (Some(audit), Some(traces)) => {
+                audit.write(ended, RequestRecord { spans: None, ..record.clone() });
+                traces.write(ended, record);
+            }
+            (Some(audit), None) => audit.write(ended, record),
+            (None, Some(traces)) => traces.write(ended, record),
+            (None, None) => {}
+        }
     }
 
     fn spawn_job(&self, job: BackgroundJob) {
@@ -297,9 +345,9 @@ fn process_stats() -> ProcessStats {
             .ok()
             .map(|fds| (fds.count() as u64).saturating_sub(1)),
         max_fds: read("limits").and_then(open_files),
+        log_lines_lost: telemetry::lost_lines(),
         audit_lines_lost: None,
         spans_lost: None,
-        log_lines_lost: telemetry::lost_lines(),
         cpu_seconds: read("stat").and_then(ticks).map(|ticks| ticks as f64 / TICKS_PER_SECOND),
     }
 }

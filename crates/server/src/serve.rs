@@ -4,18 +4,21 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use code_assist_core::settings::Settings;
+use code_assist_core::settings::{Problem, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::app::App;
+use crate::app::{App, ServeParts};
+use crate::audit::{AuditGuard, AuditLog};
 use crate::cli::EmulatedProvider;
 use crate::introduce::{Addresses, introduction};
 use crate::listen::{Listeners, Timeouts};
 use crate::operator_file::OperatorFile;
+use crate::platform::Recorders;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
+use crate::traces::{Traces, TracesTask};
 use crate::{CommandError, core_dumps, emulator, listen, notify, print, signals, telemetry, trim};
 
 /// Runs the proxy until a signal stops it.
@@ -24,14 +27,49 @@ pub(crate) async fn run(
     sources: Sources,
     emulated: Option<EmulatedProvider>,
 ) -> Result<(), CommandError> {
-    let served = serve(settings, sources, emulated).await;
+    let (recorders, keepers) =
+        recorders(&settings).map_err(|it| CommandError::Settings(vec![it]))?;
+    let served = serve(settings, sources, emulated, (recorders, keepers)).await;
     served.map_err(CommandError::runtime)
+}
+
+/// What writes the records of requests to their end.
+struct Keepers {
+    audit: Option<AuditGuard>,
+    traces: Option<TracesTask>,
+}
+
+impl Keepers {
+    /// Ends both, when the last request has ended.
+    async fn finish(self) {
+        if let Some(traces) = self.traces {
+            traces.close().await;
+        }
+        // Waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || drop(self.audit)).await;
+    }
+}
+
+/// Opens the audit log, and starts the export of spans.
+fn recorders(settings: &Settings) -> Result<(Recorders, Keepers), Problem> {
+    let cannot_open = |path: &str, error: &io::Error| Problem {
+        name: "AUDIT_LOG".to_owned(),
+        text: format!(
+            "{path} cannot be written: {error}; name a file in a folder that this user may write to, or \
+             unset AUDIT_LOG"
+        ),
+    };
+    let open = |it| AuditLog::open(it).map_err(|error| cannot_open(&it.path, &error));
+    let (audit, audit_guard) = settings.audit.as_ref().map(open).transpose()?.unzip();
+    let (traces, traces_task) = Traces::start(settings)?.unzip();
+    Ok((Recorders { audit, traces }, Keepers { audit: audit_guard, traces: traces_task }))
 }
 
 async fn serve(
     mut settings: Settings,
     sources: Sources,
     emulated: Option<EmulatedProvider>,
+    (recorders, keepers): (Recorders, Keepers),
 ) -> io::Result<()> {
     trim::hold_threshold();
     let (log, _log_guard) = telemetry::start(&settings.log_level, settings.log_format)?;
@@ -57,8 +95,11 @@ async fn serve(
     let timeouts = Timeouts::of(&settings);
     let initial = settings.clone();
     let operator = OperatorFile::write(&store, addresses.main);
-    let digest = operator.as_ref().map(OperatorFile::digest);
-    let App { proxy, platform } = App::with_operator(settings, store, aborted, digest)?;
+    let parts = ServeParts {
+        operator: operator.as_ref().map(OperatorFile::digest),
+        recorders: recorders.clone(),
+    };
+    let App { proxy, platform } = App::assemble_with(settings, store, aborted, parts)?;
     let (client, endpoint) = (platform.http_client().clone(), first_endpoint(&initial));
     tokio::spawn(async move { client.warm(&endpoint).await });
     print(&introduction(&initial, &platform, addresses, emulator.as_ref()).await);
@@ -81,6 +122,7 @@ async fn serve(
         proxy: Arc::clone(&proxy),
         platform: platform.clone(),
         log,
+        audit: recorders.audit,
     };
     let (stopped_proxy, stopped_platform) = (Arc::clone(&proxy), platform.clone());
     let mut stop = signals::listen(reload)?;
@@ -108,6 +150,7 @@ async fn serve(
     }
     stopped_proxy.finish(&stopped_platform);
     drop(operator);
+    keepers.finish().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use code_assist_core::{Platform, Proxy};
 use tokio::sync::watch;
 
+use crate::audit::AuditLog;
 use crate::platform::TokioPlatform;
 use crate::sources::Sources;
 use crate::telemetry::Log;
@@ -19,13 +20,17 @@ pub(crate) struct Reload {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) platform: TokioPlatform,
     pub(crate) log: Log,
+    pub(crate) audit: Option<AuditLog>,
 }
 
 impl Reload {
     /// Reads the settings again and applies those that can change while the process runs. Invalid
     /// settings are logged, and none of them is applied. The memory of exhausted quotas ends in any
-    /// case.
+    /// case, and the audit log is opened again.
     fn run(&self) {
+        if let Some(audit) = &self.audit {
+            audit.reopen();
+        }
         let succeeded = self.read_settings();
         self.proxy.metrics().settings_reloaded(succeeded, self.platform.wall_clock());
     }

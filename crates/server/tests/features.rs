@@ -4,7 +4,7 @@
 //! cargo test -p code-assist-proxy --no-default-features --test features
 //! ```
 
-#![cfg(not(all(feature = "emulator", feature = "redis")))]
+#![cfg(not(all(feature = "emulator", feature = "otel", feature = "redis")))]
 
 use std::process::Command;
 
@@ -14,6 +14,17 @@ fn serve_emulator_without_the_emulator_names_the_feature_and_ends_with_2() {
     let printed = refused(&["serve", "--emulator", "--kv-url", "memory:"]);
     assert!(printed.contains("serve --emulator: this build has no emulator"), "{printed}");
     assert!(printed.contains("--features emulator"), "{printed}");
+}
+
+#[cfg(not(feature = "otel"))]
+#[test]
+fn a_collector_without_otel_names_the_feature_and_ends_with_2() {
+    for flag in ["--otel-exporter-otlp-endpoint", "--otel-exporter-otlp-traces-endpoint"] {
+        let printed = refused(&["serve", "--kv-url", "memory:", flag, "http://127.0.0.1:9"]);
+        let name = flag.trim_start_matches('-').to_uppercase().replace('-', "_");
+        assert!(printed.contains(&format!("{name}: this build sends no spans")), "{printed}");
+        assert!(printed.contains("--features otel"), "{printed}");
+    }
 }
 
 #[cfg(not(feature = "redis"))]

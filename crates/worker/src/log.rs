@@ -35,7 +35,7 @@ pub(crate) fn start(level: &str, format: LogFormat) {
 }
 
 /// One JSON object per line: that of the library, with the fields of the current span as its last
-/// members. The only span is that of a request, and its only field is `request_id`.
+/// members. The only span is that of a request, and its fields are `request_id` and `trace_id`.
 #[derive(Debug)]
 struct JsonLine(Format<Json, RuntimeClock>);
 

@@ -217,6 +217,7 @@ impl<P: Platform> CopiedStream<P> {
     /// Reads one event, whose bytes the client has got or is about to get.
     fn observe_event(&mut self, event: &Observed, context: &mut RequestContext<P>) {
         context.note_signatures(&event.text);
+        context.note_finish(&event.text);
         match event.meaning() {
             Meaning::Error(error) => self.facts.failed = Some(error),
             Meaning::Event { usage, finished } => {

@@ -305,6 +305,7 @@ impl<P: Platform> Events<P> {
             context.usage = usage;
         }
         context.note_signatures(event.text());
+        context.note_finish(event.text());
         match decoded.content {
             EventContent::Error(error) => Some(StreamStep::Failed(Error::Upstream(error))),
             EventContent::Event(decoded) => {

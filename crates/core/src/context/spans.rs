@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use memchr::memmem;
+
 use super::RequestContext;
 use crate::error::Error;
 use crate::metrics::RequestOutcome;
@@ -68,6 +70,15 @@ impl<P: Platform> RequestContext<P> {
         }
     }
 
+    /// Reads why the model has ended its answer, from a text of Google's.
+    pub(crate) fn note_finish(&mut self, text: &[u8]) {
+        if let Some(spans) = &mut self.spans
+            && let Some(reason) = finish_reason(text)
+        {
+            spans.finish_reason = Some(reason);
+        }
+    }
+
     /// Records the end of the try.
     pub(super) fn end_try(&mut self, outcomes: CallOutcomes, now: Monotonic) {
         let received = self.received;
@@ -119,5 +130,66 @@ impl<P: Platform> RequestContext<P> {
             usage: self.usage,
         };
         self.platform.record(record);
+    }
+}
+
+/// The last `finishReason` in a text that is a word which Google uses for it. An argument of a tool call may
+/// have that name too, and its value is the user's.
+fn finish_reason(text: &[u8]) -> Option<&'static str> {
+    let ends = memmem::find_iter(text, NAME).map(|at| at + NAME.len());
+    let value = |end: usize| {
+        let value = text[end..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        let value = value.strip_prefix(b"\"")?;
+        let value = &value[..memchr::memchr(b'"', value)?];
+        REASONS.into_iter().find(|reason| reason.as_bytes() == value)
+    };
+    ends.filter_map(value).last()
+}
+
+/// Within a string the quotes would be escaped.
+const NAME: &[u8] = br#""finishReason""#;
+
+/// Google's words.
+const REASONS: [&str; 20] = [
+    "STOP",
+    "MAX_TOKENS",
+    "BLOCKLIST",
+    "CONTINUATION",
+    "IMAGE_OTHER",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+    "IMAGE_SAFETY",
+    "LANGUAGE",
+    "MALFORMED_FUNCTION_CALL",
+    "MISSING_THOUGHT_SIGNATURE",
+    "MODEL_ARMOR",
+    "NO_IMAGE",
+    "OTHER",
+    "PROHIBITED_CONTENT",
+    "RECITATION",
+    "SAFETY",
+    "SPII",
+    "TOO_MANY_TOOL_CALLS",
+    "UNEXPECTED_TOOL_CALL",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finish_reason_is_a_known_word_and_never_what_was_said() {
+        for (text, reason) in [
+            (r#"{"candidates":[{"finishReason":"STOP"}]}"#, Some("STOP")),
+            (r#"{"finishReason" : "MAX_TOKENS"}"#, Some("MAX_TOKENS")),
+            (r#"{"args":{"finishReason":"SECRET"},"finishReason":"SAFETY"}"#, Some("SAFETY")),
+            (r#"{"finishReason":"SAFETY","args":{"finishReason":"SECRET"}}"#, Some("SAFETY")),
+            (r#"{"text":"\"finishReason\":\"STOP\""}"#, None),
+            (r#"{"finishReason":null}"#, None),
+            (r#"{"finishReason":"STOP"#, None),
+            (r#""finishReason""#, None),
+        ] {
+            assert_eq!(finish_reason(text.as_bytes()), reason, "{text}");
+        }
     }
 }

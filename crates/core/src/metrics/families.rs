@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::exposition::{ExpositionFormat, MetricFamily, MetricKind, Sample, SampleValue};
 use super::histogram::Histogram;
-use super::key_families::of_keys;
 use super::labels::{CACHE_RESULTS, METHODS, STATUS_CLASSES, TOKEN_KINDS};
 use super::names::LABELS;
 use super::{CredentialStatus, HealthInput, Metrics};
@@ -18,7 +17,7 @@ impl Metrics {
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
         families.extend(self.of_dialects());
-        families.extend(of_keys(health.keys.as_ref()));
+        families.extend(Self::of_keys(health.keys.as_ref()));
         families.extend(self.connection_families());
         families.extend(self.permit_families(health));
         families.extend(self.of_upstream());

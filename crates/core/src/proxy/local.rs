@@ -43,7 +43,10 @@ impl Proxy {
                 let input = self.health_input(platform);
                 let (ok, body) = match route {
                     Route::Health => self.metrics.health(&input),
-                    _ => self.metrics.health_detailed(&input),
+                    _ => {
+                        let process_stats = platform.process_stats();
+                        self.metrics.health_detailed(&HealthInput { process_stats, ..input })
+                    }
                 };
                 let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 headers.insert(CONTENT_TYPE, JSON);

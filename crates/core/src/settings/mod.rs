@@ -21,6 +21,7 @@ mod store;
 mod suggest;
 mod table;
 mod telemetry;
+mod telemetry_rows;
 #[cfg(test)]
 mod tests;
 mod upstreams;

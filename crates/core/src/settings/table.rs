@@ -3,7 +3,7 @@
 use super::dialects;
 use super::keys::PROXY_KEYS_JSON;
 use super::spec::{GIBIBYTE, Group, Kind, MEBIBYTE, MINUTE_MS, SettingSpec, setting};
-use super::telemetry;
+use super::telemetry_rows;
 use super::upstreams::rows;
 
 /// Finds a setting by its first name or an alias, in upper or lower case.
@@ -476,19 +476,19 @@ pub const SETTINGS: &[SettingSpec] = &[
         Kind::Choice(&["json", "pretty"]),
         "One JSON object a line, or lines for a person. On a terminal the default is `pretty`.",
     ),
-    telemetry::AUDIT_LOG,
-    telemetry::AUDIT_LOG_MAX_BYTES,
-    telemetry::AUDIT_LOG_FILES,
+    telemetry_rows::AUDIT_LOG,
+    telemetry_rows::AUDIT_LOG_MAX_BYTES,
+    telemetry_rows::AUDIT_LOG_FILES,
     // Tracing
-    telemetry::OTEL_EXPORTER_OTLP_ENDPOINT,
-    telemetry::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
-    telemetry::OTEL_EXPORTER_OTLP_HEADERS,
-    telemetry::OTEL_EXPORTER_OTLP_TIMEOUT,
-    telemetry::OTEL_SERVICE_NAME,
-    telemetry::OTEL_RESOURCE_ATTRIBUTES,
-    telemetry::OTEL_TRACES_SAMPLER,
-    telemetry::OTEL_TRACES_SAMPLER_ARG,
-    telemetry::OTEL_SDK_DISABLED,
+    telemetry_rows::OTEL_EXPORTER_OTLP_ENDPOINT,
+    telemetry_rows::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    telemetry_rows::OTEL_EXPORTER_OTLP_HEADERS,
+    telemetry_rows::OTEL_EXPORTER_OTLP_TIMEOUT,
+    telemetry_rows::OTEL_SERVICE_NAME,
+    telemetry_rows::OTEL_RESOURCE_ATTRIBUTES,
+    telemetry_rows::OTEL_TRACES_SAMPLER,
+    telemetry_rows::OTEL_TRACES_SAMPLER_ARG,
+    telemetry_rows::OTEL_SDK_DISABLED,
     // Outgoing network
     setting(
         Group::Network,

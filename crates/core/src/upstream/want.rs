@@ -101,6 +101,7 @@ impl<P: Platform> Want<P> for Whole {
             answer => answer?,
         };
         context.usage = usage;
+        context.note_finish(&body);
         if let Some(trace) = trace_id {
             context.google_trace_id = trace;
         }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::arguments::UsageArguments;
 use super::table::new_key;
 use super::usage_table;
-use crate::app::App;
+use crate::app::{App, ServeParts};
 use crate::local_request::get;
 use crate::operator_file::Operator;
 use crate::store::Store;
@@ -129,8 +129,13 @@ async fn read(settings: Settings, store: Store, question: &Question) -> Result<B
     let key = new_key();
     let digest = KeyDigest::of(key.expose_secret());
     let (_sender, abort) = watch::channel(false);
-    let App { proxy, platform } =
-        App::with_operator(settings, store, abort, Some(digest)).map_err(UsageError::Assemble)?;
+    let App { proxy, platform } = App::assemble_with(
+        settings,
+        store,
+        abort,
+        ServeParts { operator: Some(digest), ..ServeParts::default() },
+    )
+    .map_err(UsageError::Assemble)?;
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = question.path.parse().map_err(|_| UsageError::NoUsage)?;
     *request.headers_mut() = question.headers(key.expose_secret());

@@ -2,6 +2,8 @@
 //! runs over real sockets, in front of the emulator or of an upstream whose every byte the test writes.
 //! What the Worker promises too is in `tests/conformance`.
 
+#[cfg(unix)]
+mod audit;
 mod copies;
 mod credentials;
 mod floods;
@@ -22,6 +24,8 @@ mod shutdown;
 mod start;
 #[cfg(unix)]
 mod systemd;
+#[cfg(feature = "otel")]
+mod traces;
 mod upstreams;
 mod vertex;
 mod wire;
