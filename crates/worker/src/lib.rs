@@ -22,7 +22,7 @@ mod usage_object;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use code_assist_core::{EarlyHead, Error, Peer};
+use code_assist_core::{EarlyHead, Error, Peer, Platform as _};
 use http::{Method, Request, Version};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -70,7 +70,7 @@ async fn answer(edge: Edge) {
             }
             let answering =
                 reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, request)), early);
-            match proxy.counts_usage() {
+            match proxy.counts_usage() && edge.has_shared_usage() {
                 true => usage_flush::counted(&edge, proxy, Box::pin(answering)).await,
                 false => answering.await,
             }

@@ -41,11 +41,17 @@ pub(crate) async fn counted(
     drop(answering);
     if is_due(&FLUSH_BEGUN, FLUSH_LOST_AFTER, edge.wall_clock()) {
         event.keep_alive();
-        edge.timer(FLUSH_AFTER).await;
-        // What is counted from now on is for the next one.
+        for _ in 0..MOST_FLUSHES {
+            edge.timer(FLUSH_AFTER).await;
+            for begun in [&FLUSH_BEGUN, &SENT] {
+                begun.set(edge.wall_clock());
+            }
+            // What requests have used that ended meanwhile is left for the next second.
+            if proxy.send_usage(edge).await {
+                break;
+            }
+        }
         FLUSH_BEGUN.set(Timestamp(0));
-        SENT.set(edge.wall_clock());
-        proxy.send_usage(edge).await;
         event.done();
     }
 }
@@ -66,11 +72,14 @@ fn is_due(
 thread_local! {
     /// When an event of this isolate has last sent something.
     static SENT: Cell<Timestamp> = const { Cell::new(Timestamp(0)) };
-    /// When an event began to wait for the end of the second.
+    /// When an event has last begun to wait for the end of a second. Others then leave theirs to it.
     static FLUSH_BEGUN: Cell<Timestamp> = const { Cell::new(Timestamp(0)) };
 }
 
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// The runtime gives an event 30 s after its answer.
+const MOST_FLUSHES: u32 = 20;
 
 /// The runtime may end an event that waits.
 const FLUSH_LOST_AFTER: Duration = Duration::from_secs(5);

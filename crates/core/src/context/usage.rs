@@ -66,6 +66,10 @@ impl<P: Platform> RequestContext<P> {
         if !is_charged && !self.is_cached_answer() {
             return;
         }
+        if self.model.is_empty() {
+            // That of a WebSocket is in its messages.
+            self.model = OTHER_MODEL.into();
+        }
         let has_count = self.usage != TokenUsage::default();
         // Before an answer, a client that leaves has used its prompt.
         let is_used = is_answered || self.call.is_some();
@@ -117,6 +121,9 @@ fn priced(holder: &KeyHolder, model: &str, usage: TokenUsage) -> Charge {
     };
     charge.priced(price_of(&holder.prices, model))
 }
+
+/// Stands for a model that is not known.
+const OTHER_MODEL: &str = "other";
 
 /// For an answer that upstream has not counted.
 const BYTES_PER_TOKEN: u64 = 4;

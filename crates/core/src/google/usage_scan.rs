@@ -20,6 +20,8 @@ pub(crate) struct UsageScanner {
     /// The byte before the one that is looked at.
     last: u8,
     held: Vec<u8>,
+    /// The beginning of the answer, until its model is found.
+    begin: Vec<u8>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +58,8 @@ impl UsageScanner {
 
     /// Looks at the next chunk.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        if self.wants_model
-            && let Some(model) = model_in(chunk)
-        {
-            self.model = Some(model);
-            self.wants_model = false;
+        if self.wants_model {
+            self.find_model(chunk);
         }
         let mut at = 0;
         while at < chunk.len() {
@@ -80,6 +79,16 @@ impl UsageScanner {
             self.step(chunk[at]);
             self.last = chunk[at];
             at += 1;
+        }
+    }
+
+    /// Looks for the model, which may begin at the end of the chunk before.
+    fn find_model(&mut self, chunk: &[u8]) {
+        self.begin.extend_from_slice(&chunk[..chunk.len().min(LONGEST_BEGIN - self.begin.len())]);
+        self.model = model_in(&self.begin);
+        if self.model.is_some() || self.begin.len() == LONGEST_BEGIN {
+            self.wants_model = false;
+            self.begin = Vec::new();
         }
     }
 
@@ -204,6 +213,8 @@ const KEY: &[u8] = b"\"usage";
 
 const MODEL: &[u8] = b"\"model\"";
 
+/// In how many bytes of an answer its model is looked for.
+const LONGEST_BEGIN: usize = 16 << 10;
 const LONGEST_REST: usize = 16;
 const LONGEST_OBJECT: usize = 4096;
 const LONGEST_MODEL: usize = 128;
@@ -255,11 +266,18 @@ data: {"response":{"candidates":[{"content":{"parts":[{"text":"\"usageMetadata\"
 
     #[test]
     fn the_model_is_found_once() {
+        let text = br#"{"id":1,"model" : "models/gemini-2.5-pro"}"#;
+        for size in 1..=text.len() {
+            let mut scanner = UsageScanner::new(true);
+            text.chunks(size).for_each(|chunk| scanner.push(chunk));
+            scanner.push(br#"{"model":"other"}"#);
+            assert_eq!(scanner.take_model().as_deref(), Some("gemini-2.5-pro"), "{size}");
+            assert_eq!(scanner.take_model(), None);
+        }
         let mut scanner = UsageScanner::new(true);
-        scanner.push(br#"{"id":1,"model" : "models/gemini-2.5-pro"}"#);
-        scanner.push(br#"{"model":"other"}"#);
-        assert_eq!(scanner.take_model().as_deref(), Some("gemini-2.5-pro"));
-        assert_eq!(scanner.take_model(), None);
+        (0..40).for_each(|_| scanner.push(&[b' '; 1000]));
+        scanner.push(text);
+        assert_eq!((scanner.take_model(), scanner.begin.capacity()), (None, 0));
         assert_eq!(model_in(br#"{"text":"\"model\":\"x\""}"#), None);
         assert_eq!(model_in(br#"{"model":"a b"}"#), None);
     }

@@ -102,6 +102,11 @@ impl KeyAccount {
         lock(&self.state).ledger.unflushed_rows().to_vec()
     }
 
+    /// True if something has been used that is in no batch for the store yet.
+    pub fn has_unflushed_usage(&self) -> bool {
+        !lock(&self.state).ledger.unflushed_rows().is_empty()
+    }
+
     /// Counts a request within `requests_per_minute`, if it is allowed.
     pub fn ask_requests(&self, rate: Rate, now: Monotonic) -> RateStanding {
         lock(&self.state).requests.ask(rate, now)

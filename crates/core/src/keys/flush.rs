@@ -95,6 +95,12 @@ impl Keys {
         rows
     }
 
+    /// True if the store has all that was used.
+    pub fn is_all_sent(&self) -> bool {
+        lock(&self.flushing).batch.is_none()
+            && lock(&self.accounts).values().all(|account| account.unflushed_rows().is_empty())
+    }
+
     /// Sends all that has been used: the process stops.
     pub async fn flush_all<P: Platform>(&self, platform: &P) {
         let mut failures = 0;

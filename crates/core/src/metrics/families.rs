@@ -7,7 +7,7 @@ use super::histogram::Histogram;
 use super::key_families::of_keys;
 use super::labels::{CACHE_RESULTS, METHODS, STATUS_CLASSES, TOKEN_KINDS};
 use super::names::LABELS;
-use super::{CredentialStatus, HealthInput, Metrics, key_logins};
+use super::{CredentialStatus, HealthInput, Metrics};
 
 impl Metrics {
     /// Writes the body of `GET /metrics`.
@@ -26,7 +26,7 @@ impl Metrics {
         families.extend(self.of_inabilities(health));
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
-        families.extend(key_logins::of_key_logins(health));
+        families.extend(Self::of_key_logins(health));
         families.extend(self.of_process(health));
         families
     }

@@ -40,39 +40,39 @@ impl Metrics {
             "exhausted_quotas": quotas,
         })
     }
-}
 
-/// The families of keys' logins. Absent where no key has one.
-pub(super) fn of_key_logins(health: &HealthInput) -> Vec<MetricFamily> {
-    // An `id` may have several logins.
-    let mut by_key: BTreeMap<&str, (bool, u64, u64)> = BTreeMap::new();
-    for login in &health.key_logins {
-        let (is_ok, refreshes, failed) = by_key.entry(&login.key).or_insert((true, 0, 0));
-        *is_ok &= login.state.credentials == CredentialStatus::Ok;
-        *refreshes += login.refreshes;
-        *failed += login.failed_refreshes;
+    /// The families of keys' logins. Absent where no key has one.
+    pub(super) fn of_key_logins(health: &HealthInput) -> Vec<MetricFamily> {
+        // An `id` may have several logins.
+        let mut by_key: BTreeMap<&str, (bool, u64, u64)> = BTreeMap::new();
+        for login in &health.key_logins {
+            let (is_ok, refreshes, failed) = by_key.entry(&login.key).or_insert((true, 0, 0));
+            *is_ok &= login.state.credentials == CredentialStatus::Ok;
+            *refreshes += login.refreshes;
+            *failed += login.failed_refreshes;
+        }
+        if by_key.is_empty() {
+            return Vec::new();
+        }
+        let states = by_key
+            .iter()
+            .map(|(key, (is_ok, ..))| sample(f64::from(u8::from(*is_ok)), &[("key", *key)]));
+        let refreshes = by_key.iter().flat_map(|(key, (_, refreshes, failed))| {
+            let of = |count, result| counted(count, &[("key", *key), ("result", result)]);
+            [of(*refreshes, "ok"), of(*failed, "failed")]
+        });
+        vec![
+            family(
+                MetricKind::Gauge,
+                "key_login_ok",
+                "1 unless no access token can be obtained with a key's own login.",
+                states.collect(),
+            ),
+            counter(
+                "key_login_refreshes",
+                "Calls for a new access token with a key's own login.",
+                refreshes.collect(),
+            ),
+        ]
     }
-    if by_key.is_empty() {
-        return Vec::new();
-    }
-    let states = by_key
-        .iter()
-        .map(|(key, (is_ok, ..))| sample(f64::from(u8::from(*is_ok)), &[("key", *key)]));
-    let refreshes = by_key.iter().flat_map(|(key, (_, refreshes, failed))| {
-        let of = |count, result| counted(count, &[("key", *key), ("result", result)]);
-        [of(*refreshes, "ok"), of(*failed, "failed")]
-    });
-    vec![
-        family(
-            MetricKind::Gauge,
-            "key_login_ok",
-            "1 unless no access token can be obtained with a key's own login.",
-            states.collect(),
-        ),
-        counter(
-            "key_login_refreshes",
-            "Calls for a new access token with a key's own login.",
-            refreshes.collect(),
-        ),
-    ]
 }

@@ -108,6 +108,10 @@ impl Proxy {
             }
             // A request that only waits must not keep others from upstream.
             context.release_permit();
+            if platform.has_shared_store() && account.has_unflushed_usage() {
+                // For the store it is reserved, and may be less than was reserved before.
+                self.keys.flush(&platform).await;
+            }
             let longest =
                 if account.is_first(limits, line.place) { FRONT_PAUSE } else { LAST_PAUSE };
             // Processes that were refused at one moment must not ask again at one moment.

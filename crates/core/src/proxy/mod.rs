@@ -237,9 +237,11 @@ impl Proxy {
     }
 
     /// Sends what keys have used since the last time to the store, and what their requests in flight have
-    /// reserved. A shell without regular ticks calls it while requests run, and after them.
-    pub async fn send_usage<P: Platform>(&self, platform: &P) {
+    /// reserved. A shell without regular ticks calls it while requests run, and after them. True if the store then
+    /// has all that was used.
+    pub async fn send_usage<P: Platform>(&self, platform: &P) -> bool {
         self.keys.flush(platform).await;
+        self.keys.is_all_sent()
     }
 
     /// Stores what keys have used. The shell calls it when it stops, once no request is left.

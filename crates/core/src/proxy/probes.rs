@@ -1,5 +1,7 @@
 //! The readiness of this process (`docs/OPERATING.md`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
@@ -7,6 +9,7 @@ use serde_json::json;
 use super::Proxy;
 use crate::job::{BackgroundJob, Job};
 use crate::platform::Platform;
+use crate::upstream::Upstream;
 
 impl Proxy {
     /// Answers `GET /ready`: 200 if a request could be served, by whichever upstream.
@@ -22,6 +25,14 @@ impl Proxy {
             }
         }
         let reasons = self.unready_reasons(platform);
+        if !reasons.is_empty() {
+            // The keys with a login of their own may be served all the same.
+            for own in self.upstreams.own() {
+                if let Some(lease) = own.calls.auth.begin_first_token(clock, now) {
+                    platform.spawn_job(BackgroundJob::new(Job::RefreshToken(own.id, lease)));
+                }
+            }
+        }
         if reasons.is_empty() {
             return (StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
         }
@@ -37,7 +48,10 @@ impl Proxy {
         let mut credentials =
             self.upstreams.operators.iter().map(|it| it.calls.auth.unready_reason(clock));
         let first = credentials.next().flatten();
-        let credentials = first.filter(|_| credentials.all(|reason| reason.is_some()));
+        let is_ready = |it: &Arc<Upstream>| it.calls.auth.unready_reason(clock).is_none();
+        let credentials = first.filter(|_| {
+            credentials.all(|reason| reason.is_some()) && !self.upstreams.own().iter().any(is_ready)
+        });
         [stopping, credentials, memory].into_iter().flatten().collect()
     }
 }

@@ -58,6 +58,11 @@ impl AccountData {
         }
     }
 
+    /// The `id` of the key whose login this is, for log lines.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.own_login.as_ref().map(|own| &*own.id)
+    }
+
     /// Counts a refresh. Those of keys' logins are counted apart: alerts are about the operator's.
     pub(super) fn count_refresh(&self, metrics: &Metrics, succeeded: bool) {
         match &self.own_login {

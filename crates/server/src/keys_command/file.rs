@@ -53,7 +53,7 @@ impl KeyFile {
     pub(super) fn open(path: &Path) -> Result<Self, KeyFileError> {
         let write_error = |source| KeyFileError::Write { path: path.to_path_buf(), source };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
+        let folder = folder.unwrap_or_else(|| Path::new("."));
         make_folder(folder).map_err(write_error)?;
         let lock = lock(folder).map_err(write_error)?;
         let text = read_private(path)?;

@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &NewKey, sources: &Sources) -> Result<(), CommandEr
 
     let key = new_key();
     let hash = hash(key.expose_secret());
-    let others = file.tables_of(&arguments.id);
+    let others = file.tables_of(arguments.id.trim());
     let table = NewTable::new(arguments, &hash, others.last());
     let text = file.with(&table.text());
     let (settings, _) = sources.read_text(&file.path, &text).map_err(|problems| {
@@ -172,7 +172,8 @@ impl MadeKey {
     }
 
     fn file_name(&self) -> String {
-        self.file.as_ref().map_or("the TOML file".to_owned(), |file| file.display().to_string())
+        let file = self.file.as_ref().map(|file| file.display().to_string());
+        file.unwrap_or_else(|| "the TOML file".to_owned())
     }
 
     /// The starts of the digests of the other keys.

@@ -116,7 +116,7 @@ fn whole(count: u128) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -183,7 +183,19 @@ mod tests {
                  "resets_at": null},
             ],
         });
-        insta::assert_snapshot!(of(&report).unwrap(), @"");
+        insta::assert_snapshot!(of(&report).unwrap(), @r"
+        Usage from 2026-11-01 to 2026-11-26 (days in UTC)
+
+        KEY    MODEL           DAY         REQUESTS     PROMPT  CACHED  OUTPUT  THOUGHTS         COST
+        ada    gemini-2.5-pro  2026-11-02     1,200  1,234,567       0      12         7  1,234.50000
+        bo?b   x               2026-11-03         1          3       1       2         0      0.00031
+        TOTAL                                 1,201  1,234,570       1      14         7  1,234.50031
+
+        KEY  BUDGET             RESETS AT                USED      LIMIT  LEFT
+        ada  tokens_per_day     2026-11-27T00:00:00Z  500,000  2,000,000  75 %
+        ada  cost_per_month     2026-12-01T00:00:00Z     0.40      50.00  99 %
+        ada  tokens_per_minute  slides                     20         10   0 %
+        ");
     }
 
     #[test]
@@ -192,7 +204,13 @@ mod tests {
                          "output_tokens": 2, "thought_tokens": 0, "cost": 0});
         let report = json!({"since": "2026-11-01", "until": "2026-11-26", "by": "model",
                             "rows": [row], "budgets": []});
-        insta::assert_snapshot!(of(&report).unwrap(), @"");
+        insta::assert_snapshot!(of(&report).unwrap(), @r"
+        Usage from 2026-11-01 to 2026-11-26 (days in UTC)
+
+        MODEL  REQUESTS  PROMPT  CACHED  OUTPUT  THOUGHTS  COST
+        x             1       3       1       2         0  0.00
+        TOTAL         1       3       1       2         0  0.00
+        ");
         let none = json!({"since": "2026-11-01", "until": "2026-11-26", "by": null, "rows": [],
                           "budgets": []});
         assert!(of(&none).unwrap().ends_with("There is none.\n"));

@@ -18,7 +18,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{BackgroundJob, Day, Proxy, RequestRecord, Timestamp, UsageRow};
+use code_assist_core::{
+    BackgroundJob, Day, Monotonic, Proxy, RequestRecord, Timestamp, UsageRow,
+};
 
 pub use body::ScriptedBody;
 pub use platform::{ScriptedPermit, ScriptedTimer, ScriptedUpgrade};
@@ -133,6 +135,11 @@ impl ScriptedPlatform {
     pub fn advance(&self, by: Duration) {
         let mut state = self.state();
         state.now = state.now + by;
+    }
+
+    /// The time since the script began.
+    pub fn elapsed(&self) -> Duration {
+        self.state().now.since(Monotonic(0))
     }
 
     /// Sets the wall clock forward or back. The monotonic clock stays.

@@ -32,7 +32,7 @@ impl UsageStore {
         for row in &batch.rows {
             let key = (row.day, Arc::clone(&row.key), Arc::clone(&row.model));
             let (requests, charge) = self.rows.entry(key).or_default();
-            *requests += row.requests;
+            *requests = requests.saturating_add(row.requests);
             *charge += row.charge;
             let minute = self.minute.entry(Arc::clone(&row.key)).or_default();
             minute.push_back((now, row.charge.tokens()));

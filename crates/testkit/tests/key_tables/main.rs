@@ -4,7 +4,9 @@ mod admin;
 mod copies;
 mod models;
 mod protocol;
+mod retention;
 mod upstreams;
+mod usage;
 
 use code_assist_core::{Payload, Proxy};
 use code_assist_testkit::client::{Answer, ask, with};
@@ -39,6 +41,16 @@ impl Fixture {
     pub(crate) fn with(
         more: &[(&str, &str)],
         tables: Vec<Value>,
+        special: impl FnMut(&Received) -> Option<Reply> + Send + 'static,
+    ) -> Self {
+        Self::with_prices(more, tables, Vec::new(), special)
+    }
+
+    /// As `with`, with `[[price]]` tables.
+    pub(crate) fn with_prices(
+        more: &[(&str, &str)],
+        tables: Vec<Value>,
+        prices: Vec<Value>,
         mut special: impl FnMut(&Received) -> Option<Reply> + Send + 'static,
     ) -> Self {
         let mut usual = google();
@@ -51,7 +63,7 @@ impl Fixture {
                 false => usual(request),
             }
         });
-        let tables = json!({ "key": tables }).to_string();
+        let tables = json!({ "key": tables, "price": prices }).to_string();
         let mut all = vec![
             ("PROXY_KEYS_JSON", &*tables),
             ("PROXY_API_KEYS", "plain:key-of-plain"),

@@ -151,6 +151,21 @@ fn a_broken_login_of_a_key_makes_neither_health_nor_readiness_worse() {
 }
 
 #[test]
+fn a_working_login_of_a_key_makes_a_proxy_ready_whose_operator_has_none() {
+    let fixture = Fixture::new();
+    fixture.script.write_file(crate::fixture::OPERATORS_FILE, "{}");
+    fixture.script("ben", |request| {
+        let is_token = request.is("/token");
+        is_token.then(|| Reply::status(400, r#"{"error":"invalid_grant"}"#))
+    });
+    let (status, not_yet) = fixture.json("/ready");
+    assert_eq!((status, &not_yet["reasons"][0]), (503, &"credentials_not_tried".into()));
+    assert_eq!(fixture.json("/ready").0, 200, "the login of ada works");
+    assert_eq!(fixture.generate("ada").status, 200);
+    assert_eq!(fixture.generate("eve").status, 503);
+}
+
+#[test]
 fn the_state_of_each_login_is_shown_to_the_operator_without_secrets() {
     let fixture = Fixture::with(&[("PROXY_API_KEYS", "key-of-the-operator")], |settings| {
         use crate::fixture::{key, login};

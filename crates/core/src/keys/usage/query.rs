@@ -85,8 +85,6 @@ impl UsageQuery {
         by: Option<UsageBy>,
         today: Day,
     ) -> Result<Self, String> {
-        // A month that has ended is asked for with its first and its last day, so that `since` alone reaches
-        // until today, and `until` alone begins with its own month.
         let until = until.unwrap_or(today);
         let since = since.unwrap_or_else(|| until.month());
         if since > until {

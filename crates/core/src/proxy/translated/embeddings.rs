@@ -94,6 +94,9 @@ impl Proxy {
                 Err(error) => return Err(error),
             }
         }
+        if method == EmbeddingsMethod::Predict {
+            context.usage.prompt = writer.tokens();
+        }
         Ok(respond::json(headers, writer.finish(&request.model)))
     }
 

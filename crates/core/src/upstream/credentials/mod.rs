@@ -227,7 +227,8 @@ impl Credentials {
         | TokenOutcome::Failed(error)
         | TokenOutcome::Deferred(error, _) = &outcome
         {
-            tracing::warn!(reason = error.label(), "no access token: {}", error.message());
+            let key = self.account.key();
+            tracing::warn!(reason = error.label(), key, "no access token: {}", error.message());
         }
         lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
     }
