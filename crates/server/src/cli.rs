@@ -282,9 +282,9 @@ const LONG_FOOT: &str = "\
 Settings come from flags, environment variables of the same name (--max-event-bytes is
 MAX_EVENT_BYTES), a TOML file (max_event_bytes = 1000), and defaults, in that order. Secrets have no
 flags, because `ps` shows them: set PROXY_API_KEYS, PROXY_KEYS_JSON, GCP_SERVICE_ACCOUNT,
-GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY and
-KV_ENCRYPTION_KEY in the environment or in the file, and a KV_URL that holds a password too.
-docs/CONFIG.md has all of it.
+GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY,
+KV_ENCRYPTION_KEY and OTEL_EXPORTER_OTLP_HEADERS in the environment or in the file, and a KV_URL that
+holds a password too. docs/CONFIG.md has all of it.
 
 Examples:
   code-assist-proxy serve --emulator     the whole product without an account
@@ -303,7 +303,7 @@ Examples:
 
 Secrets have no flags, because `ps` shows them: set PROXY_API_KEYS, PROXY_KEYS_JSON,
 GCP_SERVICE_ACCOUNT, GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS,
-VERTEX_API_KEY and KV_ENCRYPTION_KEY in the environment or in the TOML file.
+VERTEX_API_KEY, KV_ENCRYPTION_KEY and OTEL_EXPORTER_OTLP_HEADERS in the environment or in the TOML file.
 
 Exit codes: 0 after a signal, 1 could not listen, 2 bad usage or settings.";
 

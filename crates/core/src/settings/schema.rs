@@ -57,7 +57,7 @@ fn setting(spec: &SettingSpec, name: &str) -> Value {
         Kind::Text(form) if form.contains("separated by commas") => {
             json!({"type": ["string", "array"], "items": {"type": "string", "pattern": "^[^,]*$"}})
         }
-        Kind::Text(form) if form.contains("number") => json!({"type": ["string", "integer"]}),
+        Kind::Text(form) if form.contains("number") => json!({"type": ["string", "number"]}),
         Kind::Text(_) => json!({"type": "string"}),
         Kind::Whole { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
     };

@@ -149,11 +149,15 @@ pub(crate) fn passed_models(suffix: &str, body: &[u8]) -> Result<Option<Vec<Stri
                 while let Some(key) = cursor.key(&mut members)? {
                     match &*key.value {
                         b"model" => push_model(&mut models, &mut cursor)?,
-                        _ => drop(cursor.skip()?),
+                        _ => {
+                            cursor.skip()?;
+                        }
                     }
                 }
             }
-            _ => drop(cursor.skip()?),
+            _ => {
+                cursor.skip()?;
+            }
         }
     }
     cursor.end()?;

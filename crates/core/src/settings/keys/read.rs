@@ -80,6 +80,14 @@ impl SettingsReader<'_> {
         ReadKeys { keys, prices: around.prices, has_tables }
     }
 
+    /// Whether a key has a login of its own.
+    pub(in crate::settings) fn has_own_logins(&self, machine: &Machine<'_>) -> bool {
+        let json = self.find(&PROXY_KEYS_JSON);
+        let json = json.and_then(|found| KeyTables::from_json(&found.value).ok());
+        let tables = json.as_ref().unwrap_or(machine.key_tables);
+        tables.keys.iter().any(|table| table.get("credentials").is_some())
+    }
+
     /// The table, with the words that stand for it in problems.
     fn raw_key<'a>(
         &mut self,

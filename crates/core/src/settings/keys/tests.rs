@@ -412,6 +412,25 @@ fn own_credentials_need_an_upstream_of_code_assist_in_the_keys_list() {
 }
 
 #[test]
+fn the_endpoint_of_own_credentials_is_the_operators_wherever_the_tables_are() {
+    let endpoint = "https://assist.example";
+    let more = json!({"credentials": "/ada.json"});
+    let tables = vec![table("ada", more)];
+    let json = json!({ "key": tables }).to_string();
+    let env = [
+        ("UPSTREAMS", "gemini-api"),
+        ("GEMINI_API_KEY", "AIza-1"),
+        ("CODE_ASSIST_ENDPOINT", endpoint),
+    ];
+    let (of_file, _) = read_with(&env, tables, Vec::new()).unwrap();
+    let with_json = [&env[..], &[("PROXY_KEYS_JSON", &*json)]].concat();
+    let (of_json, _) = read_with(&with_json, Vec::new(), Vec::new()).unwrap();
+    for settings in [of_file, of_json] {
+        assert_eq!(settings.code_assist_endpoints, [endpoint]);
+    }
+}
+
+#[test]
 fn a_worker_has_the_tables_as_json_and_no_paths() {
     let read = |credentials: &str| {
         let tables =

@@ -1,7 +1,5 @@
 //! The reading of upstreams from the short settings and from tables.
 
-use serde_json::Value;
-
 use super::draft::{Draft, Surroundings};
 use super::failover::FailoverSignatures;
 use super::provider::ProviderName;
@@ -186,8 +184,7 @@ impl SettingsReader<'_> {
         if machine.emulated.is_some() {
             return vec![EMULATOR.to_owned()];
         }
-        let has_login = |table: &Value| table.get("credentials").is_some();
-        if !machine.key_tables.keys.iter().any(has_login) {
+        if !self.has_own_logins(machine) {
             return vec![spec_of(NAME).default.to_owned()];
         }
         let bases = self.text(NAME, parse::base_urls).unwrap_or_default();
