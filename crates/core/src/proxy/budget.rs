@@ -15,7 +15,7 @@ use crate::error::{Error, ExhaustedBudget, RateLimitName};
 use crate::keys::{KeyAccount, KeyHolder, moment};
 use crate::platform::Platform;
 use crate::policy::budget::{
-    Budget, Cost, Limits, Moment, ReservationTicket, Reserved, Shortage, judge,
+    Budget, Cost, Day, Limits, Moment, ReservationTicket, Reserved, Shortage, judge,
 };
 use crate::settings::price_of;
 use crate::time::Timestamp;
@@ -148,7 +148,7 @@ impl Proxy {
             if !standing.is_granted {
                 asking.ticket = None;
                 let shortage = judge(limits, &standing.counts, &estimate).err();
-                let shortage = shortage.unwrap_or(Shortage {
+                let shortage = shortage.unwrap_or_else(|| Shortage {
                     budget: Budget::MaxConcurrent,
                     limit: limits.max_concurrent.unwrap_or_default(),
                     used: standing.counts.reserved.calls,
@@ -204,7 +204,7 @@ impl Drop for Asking<'_> {
 /// The error for a request that may not begin.
 fn refusal(shortage: &Shortage, minute_frees_in: Duration, at: Moment) -> Error {
     let Shortage { budget, limit, used, may_pass } = *shortage;
-    let of_day = || crate::policy::budget::Day::of(at.clock);
+    let of_day = || Day::of(at.clock);
     let resets_at = match budget {
         Budget::TokensPerMinute => {
             let limit = RateLimitName::TokensPerMinute;
