@@ -233,8 +233,12 @@ fn refusal(shortage: &Shortage, minute_frees_in: Duration, at: Moment) -> Error 
 }
 
 /// Puts the tightest limit of the key into `x-ratelimit-…`, unless a limit of requests that is there already is
-/// tighter.
-pub(super) fn put_standing<P: Platform>(headers: &mut HeaderMap, context: &RequestContext<P>) {
+/// tighter. `limits_all` says that the requests of all callers are limited.
+pub(super) fn put_standing<P: Platform>(
+    headers: &mut HeaderMap,
+    context: &RequestContext<P>,
+    limits_all: bool,
+) {
     let Some(holder) = &context.holder else { return };
     let limits: &Limits = &holder.settings.limits;
     if limits.are_none() {
@@ -243,7 +247,9 @@ pub(super) fn put_standing<P: Platform>(headers: &mut HeaderMap, context: &Reque
     let at = moment(context.platform());
     let Some((standing, left)) = holder.account.tightest(limits, at) else { return };
     let number = |name| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
-    if let (Some(other_limit), Some(other_left)) = (number(LIMIT), number(REMAINING))
+    let may_be_limited = limits_all || holder.settings.requests_per_minute.is_some();
+    if may_be_limited
+        && let (Some(other_limit), Some(other_left)) = (number(LIMIT), number(REMAINING))
         && u128::from(other_left) * u128::from(standing.limit)
             <= u128::from(left) * u128::from(other_limit)
     {
