@@ -66,8 +66,8 @@ impl UsageScanner {
             if self.state == ScanState::Outside {
                 let next = memmem::find(&chunk[at..], KEY);
                 // A key may begin at the end of this chunk and go on in the next one.
-                let begin =
-                    next.map_or(chunk.len().saturating_sub(KEY.len() - 1), |next| at + next);
+                let begin = next
+                    .map_or_else(|| chunk.len().saturating_sub(KEY.len() - 1), |next| at + next);
                 if begin > at {
                     self.last = chunk[begin - 1];
                     at = begin;

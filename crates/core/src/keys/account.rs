@@ -53,7 +53,7 @@ enum Loading {
 }
 
 /// What a request has used.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Settlement<'a> {
     /// What it had reserved.
     pub reservation: Option<ReservationTicket>,

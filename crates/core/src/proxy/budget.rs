@@ -15,7 +15,7 @@ use crate::error::{Error, ExhaustedBudget, RateLimitName};
 use crate::keys::{KeyAccount, KeyHolder, moment};
 use crate::platform::Platform;
 use crate::policy::budget::{
-    Budget, Cost, Limits, Moment, ReservationTicket, Reserved, Shortage, judge,
+    Budget, Cost, Day, Limits, Moment, ReservationTicket, Reserved, Shortage, judge,
 };
 use crate::settings::price_of;
 use crate::time::Timestamp;
@@ -148,7 +148,7 @@ impl Proxy {
             if !standing.is_granted {
                 asking.ticket = None;
                 let shortage = judge(limits, &standing.counts, &estimate).err();
-                let shortage = shortage.unwrap_or(Shortage {
+                let shortage = shortage.unwrap_or_else(|| Shortage {
                     budget: Budget::MaxConcurrent,
                     limit: limits.max_concurrent.unwrap_or_default(),
                     used: standing.counts.reserved.calls,
@@ -204,7 +204,7 @@ impl Drop for Asking<'_> {
 /// The error for a request that may not begin.
 fn refusal(shortage: &Shortage, minute_frees_in: Duration, at: Moment) -> Error {
     let Shortage { budget, limit, used, may_pass } = *shortage;
-    let of_day = || crate::policy::budget::Day::of(at.clock);
+    let of_day = || Day::of(at.clock);
     let resets_at = match budget {
         Budget::TokensPerMinute => {
             let limit = RateLimitName::TokensPerMinute;
@@ -233,8 +233,12 @@ fn refusal(shortage: &Shortage, minute_frees_in: Duration, at: Moment) -> Error 
 }
 
 /// Puts the tightest limit of the key into `x-ratelimit-…`, unless a limit of requests that is there already is
-/// tighter.
-pub(super) fn put_standing<P: Platform>(headers: &mut HeaderMap, context: &RequestContext<P>) {
+/// tighter. `limits_all` says that the requests of all callers are limited.
+pub(super) fn put_standing<P: Platform>(
+    headers: &mut HeaderMap,
+    context: &RequestContext<P>,
+    limits_all: bool,
+) {
     let Some(holder) = &context.holder else { return };
     let limits: &Limits = &holder.settings.limits;
     if limits.are_none() {
@@ -243,7 +247,9 @@ pub(super) fn put_standing<P: Platform>(headers: &mut HeaderMap, context: &Reque
     let at = moment(context.platform());
     let Some((standing, left)) = holder.account.tightest(limits, at) else { return };
     let number = |name| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
-    if let (Some(other_limit), Some(other_left)) = (number(LIMIT), number(REMAINING))
+    let may_be_limited = limits_all || holder.settings.requests_per_minute.is_some();
+    if may_be_limited
+        && let (Some(other_limit), Some(other_left)) = (number(LIMIT), number(REMAINING))
         && u128::from(other_left) * u128::from(standing.limit)
             <= u128::from(left) * u128::from(other_limit)
     {

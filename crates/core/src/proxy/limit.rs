@@ -24,6 +24,11 @@ impl CallerLimits {
         Self { rate: rate.map(Mutex::new) }
     }
 
+    /// True if the requests of all callers are limited.
+    pub(super) fn are_on(&self) -> bool {
+        self.rate.is_some()
+    }
+
     /// Counts the request, and fails if its caller has reached the limit, or its key `requests_per_minute`.
     pub(super) async fn admit<P: Platform>(
         &self,

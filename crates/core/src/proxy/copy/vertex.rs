@@ -160,7 +160,7 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let VertexCopy { upstream, account, paths, path, rule, of_gemini } = target;
         let calls = &upstream.calls;
-        self.reserve_for_copy(parts, charge_rule(parts, &path, &rule), context).await?;
+        self.reserve_for_copy(parts, charge_rule(parts, &path, rule), context).await?;
         let own = account.headers(calls, None);
         let mut more = HeaderMap::new();
         let answer = if rule.has_names {
@@ -206,7 +206,7 @@ impl Proxy {
 }
 
 /// How a request is charged.
-fn charge_rule(parts: &Parts, path: &PathAndQuery, rule: &CopyRule) -> ChargeRule {
+fn charge_rule(parts: &Parts, path: &PathAndQuery, rule: CopyRule) -> ChargeRule {
     let last = path.path().rsplit('/').next().unwrap_or_default();
     match last.split_once(':') {
         _ if parts.method != Method::POST => ChargeRule::Nothing,
