@@ -211,7 +211,8 @@ pub async fn usage_contract<S, E: Debug>(
     assert_eq!(all().await.len(), 4);
 
     // Ranges are inclusive, and an empty one has nothing.
-    assert_eq!(listed("2026-11-27", "2026-11-27", None).await, [next_day.clone()]);
+    let of_day = listed("2026-11-27", "2026-11-27", None).await;
+    assert_eq!(of_day, std::slice::from_ref(&next_day));
     assert_eq!(listed("2026-11-25", "2026-11-26", None).await.len(), 3);
     assert_eq!(listed("2026-11-28", "2026-12-31", None).await, []);
     assert_eq!(listed("2026-11-27", "2026-11-26", None).await, []);

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use code_assist_core::{Charge, Day, ProcessId, UsageBatch, UsageRow};
 
-/// Rows by day, key and model. [`UsageTable::remove`] bounds them.
+/// Requests and what they have used, by day, key and model.
+pub(super) type UsageRows = BTreeMap<(Day, Arc<str>, Arc<str>), (u64, Charge)>;
+
+/// The usage. [`UsageTable::remove`] bounds it.
 #[derive(Debug, Default)]
 pub(super) struct UsageTable {
-    rows: BTreeMap<(Day, Arc<str>, Arc<str>), (u64, Charge)>,
+    rows: UsageRows,
     /// The number of the last batch of each process.
     carried_out: HashMap<ProcessId, u64>,
 }

@@ -1,6 +1,5 @@
 //! Usage that several processes count together, and the budgets that they share.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use code_assist_core::{
 
 use super::link::COMMAND_TIMEOUT;
 use super::{RedisInner, RedisStore};
+use crate::store::usage::UsageRows;
 
 impl RedisStore {
     pub(crate) async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
@@ -63,7 +63,7 @@ impl RedisStore {
             }
             None => self.keys_of_usage(&wanted).await?,
         };
-        let mut rows: BTreeMap<(Day, Arc<str>, Arc<str>), (u64, Charge)> = BTreeMap::new();
+        let mut rows = UsageRows::new();
         for chunk in wanted.chunks(HASHES_AT_ONCE) {
             let mut ask = redis::pipe();
             for (day, key) in chunk {
