@@ -295,7 +295,9 @@ function several() {
 /** The page with ada's key, where `/usage` answers with this. */
 async function withUsage(usage, options = {}, status = 200) {
   const page = await openIn(browser, 'about:blank#', options);
-  await page.route('**/usage?*', (route) => route.fulfill({ status, contentType: 'application/json', body: JSON.stringify(usage) }));
+  const answer = { status, contentType: 'application/json', body: JSON.stringify(usage) };
+  // The page may have been closed meanwhile.
+  await page.route('**/usage?*', (route) => route.fulfill(answer).catch(() => {}));
   await page.addInitScript((key) => sessionStorage.setItem('code-assist-proxy key', key), ADA);
   await page.goto(`${TEAM_URL}/`);
   await page.waitForSelector('#board:not([hidden])');

@@ -54,7 +54,7 @@ function plot(id, lines, unit, series = LIVE) {
     lines.forEach(({ field: name }, n) => (numbers[n].textContent = unit(read(name))));
     left.textContent = series.left(pointed, steps());
     mark.setAttribute('visibility', pointed === null ? 'hidden' : 'visible');
-    if (pointed !== null) for (const end of ['x1', 'x2']) mark.setAttribute(end, x(at));
+    if (pointed !== null) for (const end of ['x1', 'x2']) mark.setAttribute(end, x(pointed));
   };
   field.addEventListener('pointermove', (event) => {
     const { length } = series.points();
