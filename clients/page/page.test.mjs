@@ -5,31 +5,17 @@
 // taken (both optional).
 
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
+import { bounded, faintTexts, launch, open as openIn, SECONDS, shot } from './browser.mjs';
 
-const { PROXY_URL, EMULATOR_URL, KEYED_URL, KEY, SEVERAL_URL, SHOTS } = process.env;
-const SECONDS = Number(process.env.SECONDS ?? 8);
-const bounded = { timeout: 60_000 + SECONDS * 1000 };
+const { PROXY_URL, EMULATOR_URL, KEYED_URL, KEY, SEVERAL_URL } = process.env;
+const open = (url, options) => openIn(browser, url, options);
 
-const CHROMIUM = '/usr/bin/chromium';
-const ALONE = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync', '--force-color-profile=srgb',
-];
-
-let profile;
-let browser; // a context of its own profile: nothing of this machine's
+let browser;
 let load;
 
 before(async () => {
-  assert.equal(spawnSync(CHROMIUM, ['--version']).status, 0, `${CHROMIUM} is not there`);
-  profile = await mkdtemp(join(tmpdir(), 'status-page-'));
-  browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: ALONE });
+  browser = await launch();
   // As it would be with Google: a model takes its time, and says no at times.
   await control('script', [
     { match: { rpc: 'generateContent', body_contains: 'unlucky' }, times: 0, status: 429, delay_ms: 40 },
@@ -45,7 +31,6 @@ after(async () => {
   await load?.stop();
   await fetch(`${EMULATOR_URL}/__emulator/script`, { method: 'DELETE' });
   await browser?.close();
-  if (profile) await rm(profile, { recursive: true, force: true });
 });
 
 test('every upstream has a row where several are in use', bounded, async () => {
@@ -216,54 +201,6 @@ test('the page is for browsers, under a strict policy; programs get JSON', bound
   const plain = await fetch(PROXY_URL);
   assert.equal((await plain.json()).name, 'code-assist-proxy');
 });
-
-/** A page that keeps what goes wrong in it, and every address it asks for. */
-async function open(url, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const page = await context.newPage();
-  page.troubles = [];
-  page.asked = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) page.troubles.push(message.text());
-  });
-  page.on('pageerror', (error) => page.troubles.push(String(error)));
-  page.on('request', (request) => page.asked.push(request.url()));
-  page.on('close', () => context.close());
-  await page.goto(`${url}/`);
-  return page;
-}
-
-async function shot(page, name, width, height) {
-  if (!SHOTS) return;
-  await page.setViewportSize({ width, height });
-  await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
-}
-
-/** Runs in the page: texts whose contrast with what lies behind them is below WCAG's AA. */
-function faintTexts() {
-  const numbers = (colour) => colour.match(/[\d.]+/g).map(Number);
-  const light = (colour) => {
-    const [r, g, b] = numbers(colour).slice(0, 3).map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if ((numbers(colour)[3] ?? 1) === 1) return colour;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  const faint = [];
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const node = texts.currentNode.parentElement;
-    if (!texts.currentNode.data.trim() || !node.getClientRects().length) continue;
-    const pair = [light(getComputedStyle(node).color), light(behind(node))].sort((a, b) => b - a);
-    const contrast = (pair[0] + 0.05) / (pair[1] + 0.05);
-    if (contrast < 4.5) faint.push(`${texts.currentNode.data.trim()}: ${contrast.toFixed(2)}`);
-  }
-  return faint;
-}
 
 async function control(what, body) {
   const answer = await fetch(`${EMULATOR_URL}/__emulator/${what}`, { method: 'POST', body: JSON.stringify(body) });

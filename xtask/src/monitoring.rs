@@ -20,7 +20,7 @@ use crate::workspace::{cargo, read, root, target, utf8, write};
 /// What the system has to have for [`run`].
 pub(crate) const NEEDS: &[Need] = &[Need::Promtool, Need::Chromium, Need::Node];
 
-/// Starts three proxies, one of which requires a key and one of which has several upstreams, sends requests, and checks what they report.
+/// Starts four proxies, sends requests, and checks what they report.
 pub(crate) fn run(report: &mut Report) {
     let Some(node) = report.step("Node", tools::node) else { return };
     let scripts = report.step("npm packages", || clients::npm_packages(&node));
@@ -31,37 +31,63 @@ pub(crate) fn run(report: &mut Report) {
         return;
     }
     let started =
-        report.step("serve --emulator, open, with a key and with several upstreams", || {
-            let open = Proxy::start(binary().args(["serve", "--emulator"]))?;
-            let keyed =
-                Proxy::start(binary().arg("--config").arg(keys()?).args(["serve", "--emulator"]))?;
-            let several = Proxy::start(binary().args(["serve", "--emulator=all"]))?;
-            Ok((open, keyed, several))
-        });
-    let Some((open, keyed, several)) = started else { return };
-    report.tests("promtool", |counts| promtool(&open, counts));
-    report.tests("status page", |counts| status_page(&node, [&open, &keyed, &several], counts));
-    report.step("stop of the proxies", || {
-        open.stop()?;
-        keyed.stop()?;
-        several.stop()
-    });
+        report.step("serve --emulator, open, with keys and with several upstreams", Proxies::start);
+    let Some(proxies) = started else { return };
+    report.tests("promtool", |counts| promtool(&proxies, counts));
+    report.tests("status page", |counts| status_page(&node, &proxies, counts));
+    report.step("stop of the proxies", || proxies.stop());
 }
 
-fn promtool(proxy: &Proxy, counts: &mut Counts) -> Result<(), Failure> {
-    traffic(proxy)?;
+/// The proxies that are looked at.
+struct Proxies {
+    open: Proxy,
+    /// With a key of `PROXY_API_KEYS`.
+    keyed: Proxy,
+    /// With several upstreams, and without the panel of the status page.
+    several: Proxy,
+    /// With `[[key]]` tables.
+    team: Proxy,
+}
+
+impl Proxies {
+    fn start() -> Result<Self, Failure> {
+        let with_file = |name, content: &str| {
+            let file = write_work(name, content)?;
+            Proxy::start(binary().arg("--config").arg(file).args(["serve", "--emulator"]))
+        };
+        Ok(Self {
+            open: Proxy::start(binary().args(["serve", "--emulator"]))?,
+            // In files, since no flag takes a secret.
+            keyed: with_file("keys.toml", &format!("proxy_api_keys = \"page:{KEY}\"\n"))?,
+            several: Proxy::start_with(
+                binary().args(["serve", "--emulator=all"]),
+                &[("STATUS_PAGE_TRY", "false")],
+            )?,
+            team: with_file("team.toml", TEAM)?,
+        })
+    }
+
+    fn stop(self) -> Result<(), Failure> {
+        [self.open, self.keyed, self.several, self.team].into_iter().try_for_each(Proxy::stop)
+    }
+}
+
+fn promtool(proxies: &Proxies, counts: &mut Counts) -> Result<(), Failure> {
+    traffic(&proxies.open)?;
     let folder = root().join("monitoring");
     let rules = folder.join("alerts.yml");
     let tests = folder.join("alerts_test.yml");
     let tests_at_30s = folder.join("alerts_30s_test.yml");
     let queries = dashboard_queries(&folder.join("dashboard.json"))?;
-    let metrics = http::get(&proxy.url, "/metrics")?;
+    let metrics = http::get(&proxies.open.url, "/metrics")?;
+    let of_keys = http::get(&proxies.team.url, "/metrics?key=page-test-key-of-ada")?;
     let checks = [
         ("check rules alerts.yml", vec!["check", "rules", utf8(&rules)?], ""),
         ("test rules alerts_test.yml", vec!["test", "rules", utf8(&tests)?], ""),
         ("test rules alerts_30s_test.yml", vec!["test", "rules", utf8(&tests_at_30s)?], ""),
         ("the dashboard's queries", vec!["check", "rules", utf8(&queries)?], ""),
         ("check metrics < GET /metrics", vec!["check", "metrics"], &metrics.body),
+        ("check metrics with keys", vec!["check", "metrics"], &of_keys.body),
     ];
     let outcomes = checks.map(|(title, arguments, input)| {
         (title.to_owned(), piped(Command::new("promtool").args(arguments), input))
@@ -99,17 +125,23 @@ fn dashboard_queries(dashboard: &Path) -> Result<PathBuf, Failure> {
 
 fn status_page(
     node: &Path,
-    [open, keyed, several]: [&Proxy; 3],
+    Proxies { open, keyed, several, team }: &Proxies,
     counts: &mut Counts,
 ) -> Result<(), Failure> {
     let mut test = Command::new(node.join("node"));
-    test.args(["--test", "--test-force-exit", "--test-reporter=tap", "page/page.test.mjs"]);
+    test.args(["--test", "--test-force-exit", "--test-reporter=tap", "--test-concurrency=1"]);
+    test.args(["page/page.test.mjs", "page/team.test.mjs"]);
     clients::isolate(&mut test)
         .env("PROXY_URL", &open.url)
         .env("EMULATOR_URL", &open.emulator)
         .env("KEYED_URL", &keyed.url)
         .env("KEY", KEY)
-        .env("SEVERAL_URL", &several.url);
+        .env("SEVERAL_URL", &several.url)
+        .env("WITHOUT_TRY_URL", &several.url)
+        .env("TEAM_URL", &team.url)
+        .env("TEAM_EMULATOR", &team.emulator)
+        .env("ADA", "page-test-key-of-ada")
+        .env("BOB", "page-test-key-of-bob");
     for name in ["SHOTS", "SECONDS"] {
         if let Some(value) = std::env::var_os(name) {
             test.env(name, value);
@@ -120,11 +152,6 @@ fn status_page(
 
 fn binary() -> Command {
     Command::new(target().join("debug/code-assist-proxy"))
-}
-
-/// Writes a settings file with a key, since no flag takes a secret.
-fn keys() -> Result<PathBuf, Failure> {
-    write_work("keys.toml", &format!("proxy_api_keys = \"page:{KEY}\"\n"))
 }
 
 fn write_work(name: &str, content: &str) -> Result<PathBuf, Failure> {
@@ -156,6 +183,24 @@ fn piped(command: &mut Command, input: &str) -> Result<(), Failure> {
 }
 
 const KEY: &str = "page-test-key";
+
+const TEAM: &str = r#"
+[[key]]
+id = "ada"
+key = "page-test-key-of-ada"
+admin = true
+tokens_per_day = 2_000_000
+
+[[key]]
+id = "bob"
+key = "page-test-key-of-bob"
+cost_per_month = 50.0
+
+[[price]]
+model = "*"
+input = 1.25
+output = 10.0
+"#;
 
 /// Browsers start slowly on a busy machine.
 const PAGE_LIMIT: Duration = Duration::from_secs(10 * 60);

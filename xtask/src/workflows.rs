@@ -1,5 +1,5 @@
-//! GitHub's workflows and issue forms, checked against GitHub's schemas. check-jsonschema carries the
-//! schemas in its package, so that the check itself needs no network.
+//! GitHub's workflows and issue forms, checked against GitHub's schemas, and the schema of our own settings
+//! file. check-jsonschema carries GitHub's schemas in its package, so that the check itself needs no network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,28 @@ pub(crate) fn run(report: &mut Report) {
         check(&python, "vendor.github-issue-forms", &forms)?;
         check(&python, "vendor.github-issue-config", &config)
     });
+    report.step("docs/config.schema.json", || settings_schema(&python));
+}
+
+/// The schema of the settings file is one, accepts the example, and refuses files that the program refuses.
+fn settings_schema(python: &Path) -> Result<(), Failure> {
+    let schema = root().join("docs/config.schema.json");
+    let checked = |arguments: &[&str], file: &Path| {
+        let mut check = Command::new(python);
+        shown(check.args(["-m", "check_jsonschema"]).args(arguments).arg(file))
+    };
+    checked(&["--check-metaschema"], &schema)?;
+    let by_schema = ["--schemafile", &*schema.to_string_lossy()];
+    checked(&by_schema, &root().join("docs/config.example.toml"))?;
+    let wrong_file = target().join("github/wrong.toml");
+    for wrong in WRONG_FILES {
+        fs::write(&wrong_file, wrong)
+            .map_err(|why| Failure::new(format!("cannot write: {why}")))?;
+        if checked(&by_schema, &wrong_file).is_ok() {
+            return Err(Failure::new(format!("the schema accepts {wrong:?}")));
+        }
+    }
+    Ok(())
 }
 
 fn check(python: &Path, schema: &str, files: &[PathBuf]) -> Result<(), Failure> {
@@ -47,6 +69,20 @@ fn files(name: &str) -> Result<Vec<PathBuf>, Failure> {
     files.sort();
     Ok(files)
 }
+
+/// Settings files that the schema refuses.
+const WRONG_FILES: &[&str] = &[
+    "prot = 1\n",
+    "port = 65536\n",
+    "log_level = \"loud\"\n",
+    "[[upstream]]\nname = \"a\"\n",
+    "[[key]]\nid = \"ada\"\n",
+    "[[key]]\nid = \"ada\"\nhash = \"sha256:00\"\n",
+    "[[key]]\nid = \"ada\"\nkey = \"0123456789abcdef\"\ntokens_per_dya = 1\n",
+    "[[key]]\nid = \"ada\"\nkey = \"0123456789abcdef\"\nmodels = []\n",
+    "[[key]]\nid = \"ada\"\nkey = \"0123456789abcdef\"\nexpires = \"soon\"\n",
+    "[[price]]\nmodel = \"*\"\ninput = -1\noutput = 1\n",
+];
 
 fn folder() -> PathBuf {
     root().join(".github")

@@ -23,9 +23,17 @@ impl BackgroundJob {
     }
 }
 
-/// The position of an upstream in [`crate::settings::Settings::upstreams`].
+/// Identifies an upstream for the life of the process. Those of [`crate::settings::Settings::upstreams`] have
+/// their position there, and those of keys the numbers after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct UpstreamId(pub u16);
+pub struct UpstreamId(pub u32);
+
+impl UpstreamId {
+    /// The position among the operator's upstreams, if the upstream is one of them.
+    pub(crate) fn position(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// The kinds of background jobs.
 #[derive(Debug)]
@@ -34,6 +42,8 @@ pub(crate) enum Job {
     DiscoverProject(UpstreamId, Lease),
     /// Finds the account's models.
     ListModels(UpstreamId, Lease),
+    /// Does the regular work of a key's own upstream.
+    LookAfter(UpstreamId),
     /// Writes the answer to a repeatable request to the store that other processes share.
     PublishAnswer {
         /// The upstream whose answers these are.

@@ -14,6 +14,7 @@
 //! - [`Proxy::handle`] for each request, whose answer has a [`ProxyBody`];
 //! - [`Proxy::run_job`] for each [`BackgroundJob`] that [`Platform::spawn_job`] was given;
 //! - [`Proxy::tick`] about once a second;
+//! - [`Proxy::flush_usage`] when it stops;
 //! - [`Proxy::reload`] when keys or aliases have changed.
 //!
 //! The modules are private, so that the compiler sees what is not used. See `ARCHITECTURE.md` for the
@@ -73,6 +74,8 @@ pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use google::usage::TokenUsage;
 pub use job::BackgroundJob;
+pub use keys::label as key_label;
+pub use keys::usage::{KeyBudget, UsageBy, UsageFormat, UsageQuery, UsageReport};
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
@@ -80,8 +83,8 @@ pub use platform::{
     RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
 };
 pub use policy::budget::{
-    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedReservation,
-    SharedStanding, Shortage, UsageBatch, UsageRow, judge,
+    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedLedger,
+    SharedReservation, SharedStanding, Shortage, UsageBatch, UsageRow, judge,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

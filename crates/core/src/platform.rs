@@ -175,6 +175,11 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         None
     }
 
+    /// True when other processes share the counts of usage, so that [`Platform::reserve`] is asked.
+    fn has_shared_usage(&self) -> bool {
+        self.has_shared_store()
+    }
+
     /// Asks whether a request may begin, among all processes that share the store, and reserves its
     /// estimate if so. Returns `None` when that is not possible; then the process's own counts apply.
     async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {

@@ -100,6 +100,9 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "unary_100k", what: "a whole request of 100 KiB", set_up: unary_100k },
     Case { name: "streamed", what: "a whole streamed request, 20 events", set_up: streamed },
     Case { name: "streamed_log", what: "the same with its log line", set_up: streamed_log },
+    Case { name: "unary_key", what: "a whole request of a key without limits", set_up: of_key },
+    Case { name: "unary_budget", what: "the same with a budget of a day", set_up: of_budget },
+    Case { name: "unary_budgets", what: "the same with every limit", set_up: of_budgets },
     Case { name: "refused", what: "a path that does not exist", set_up: refused },
     Case { name: "chat_1k", what: "a chat request of 1 KiB translated", set_up: dialects::chat },
     Case {
@@ -347,6 +350,29 @@ fn streamed_log() -> Rounds {
     streamed()
 }
 
+fn of_key() -> Rounds {
+    of_table("")
+}
+
+fn of_budget() -> Rounds {
+    of_table(r#","tokens_per_day":4000000000"#)
+}
+
+fn of_budgets() -> Rounds {
+    of_table(
+        r#","requests_per_minute":1000000,"tokens_per_minute":4000000000,"tokens_per_day":4000000000,"tokens_per_month":40000000000,"cost_per_month":50,"max_concurrent":10"#,
+    )
+}
+
+/// Whole requests of a key with this table.
+fn of_table(limits: &str) -> Rounds {
+    let price = r#"{"model":"*","input":1.25,"output":10}"#;
+    let tables = format!(r#"{{"key":[{{"id":"ada","key":"{KEY}"{limits}}}],"price":[{price}]}}"#);
+    let headers = request_to(UNARY).headers().clone();
+    let subject = Subject::with(&[("PROXY_KEYS_JSON", &tables)]);
+    asking_of(subject, UNARY, headers, texts::chat(1), unary_answer, 200)
+}
+
 fn refused() -> Rounds {
     let path = "/v1beta/nowhere";
     let headers = request_to(path).headers().clone();
@@ -365,7 +391,17 @@ fn asking_with(
     upstream: fn() -> Response<Pieces>,
     status: u16,
 ) -> Rounds {
-    let subject = Subject::new();
+    asking_of(Subject::new(), path, headers, body, upstream, status)
+}
+
+fn asking_of(
+    subject: Subject,
+    path: &'static str,
+    headers: HeaderMap,
+    body: Bytes,
+    upstream: fn() -> Response<Pieces>,
+    status: u16,
+) -> Rounds {
     Rounds(Box::new(move || {
         subject.platform.set_answer(upstream());
         let mut request = post(path, body.clone());
@@ -398,8 +434,12 @@ struct Subject {
 
 impl Subject {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(more: &[(&str, &str)]) -> Self {
         let platform = NullPlatform::default();
-        let subject = Self { proxy: Arc::new(Proxy::new(settings(&[]), &platform)), platform };
+        let subject = Self { proxy: Arc::new(Proxy::new(settings(more), &platform)), platform };
         // The first look gets the access token, as it does when the shell starts.
         subject.platform.run(&subject.proxy, subject.proxy.tick(&subject.platform));
         subject

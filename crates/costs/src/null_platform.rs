@@ -1,6 +1,7 @@
 //! A platform that costs next to nothing, so that what is counted is the core's.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::{
-    BackgroundJob, BodyError, Caller, CredentialFile, FencingToken, Monotonic, Payload, Platform,
-    Proxy, SendError, StoreError, Timestamp,
+    BackgroundJob, BodyError, Caller, CredentialFile, Day, FencingToken, Monotonic, Payload,
+    Platform, Proxy, SendError, StoreError, Timestamp, UsageRow,
 };
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -121,6 +122,14 @@ impl Platform for NullPlatform {
         _: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn usage(
+        &self,
+        _: RangeInclusive<Day>,
+        _: Option<&str>,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn store_connected(&self) -> bool {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::backend::Backend;
 use crate::gemini_api::GeminiStateChange;
 use crate::google_auth::AuthSettings;
+use crate::logins::LoginsChange;
 use crate::patch::Patch;
 use crate::reply::Reply;
 use crate::script::Rule;
@@ -45,6 +46,17 @@ pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]
             }
             Err(error) => bad_request(&error.to_string()),
         },
+        ("GET", "logins") => Reply::ok(&backend.state().logins.shown()),
+        ("POST", "logins") => match serde_json::from_slice::<LoginsChange>(body) {
+            Ok(change) => {
+                let mut state = backend.state();
+                match state.logins.change(change) {
+                    Ok(()) => Reply::ok(&state.logins.shown()),
+                    Err(why) => bad_request(&why),
+                }
+            }
+            Err(error) => bad_request(&error.to_string()),
+        },
         ("GET", "google-auth") => Reply::ok(&backend.state().google_auth),
         ("POST", "google-auth") => match serde_json::from_slice::<Patch<AuthSettings>>(body) {
             Ok(patch) => {
@@ -63,7 +75,11 @@ pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]
             }
             Err(error) => bad_request(&error.to_string()),
         },
-        (_, "counts" | "gemini-api" | "google-auth" | "log" | "script" | "state" | "vertex") => {
+        (
+            _,
+            "counts" | "gemini-api" | "google-auth" | "log" | "logins" | "script" | "state"
+            | "vertex",
+        ) => {
             let mut reply =
                 bad_request("counts and log: GET; log and script: DELETE; the others: POST");
             reply.status = StatusCode::METHOD_NOT_ALLOWED;
@@ -71,7 +87,7 @@ pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]
         }
         _ => {
             let mut reply = bad_request(
-                "there is: counts, gemini-api, google-auth, log, script, state, vertex",
+                "there is: counts, gemini-api, google-auth, log, logins, script, state, vertex",
             );
             reply.status = StatusCode::NOT_FOUND;
             reply

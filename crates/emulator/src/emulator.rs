@@ -146,6 +146,13 @@ impl Emulator {
         oauth::credentials(&access, &state.tokens.refresh_token(), expiry)
     }
 
+    /// The text of an `oauth_creds.json` of a further login, which is made if there is none with this
+    /// name (a-z and 0-9). It has no access token.
+    pub fn credentials_of(&self, login: &str) -> String {
+        let refresh = self.backend.state().logins.refresh_token(login);
+        serde_json::json!({ "refresh_token": refresh, "token_type": "Bearer" }).to_string()
+    }
+
     /// The text of an `oauth_creds.json` with an expired access token, which has to be refreshed first.
     pub fn expired_credentials(&self) -> String {
         let mut state = self.backend.state();

@@ -30,6 +30,7 @@
 //! | `GET`, `DELETE /__emulator/log` | lists, deletes the received requests |
 //! | `GET /__emulator/counts` | the number of requests by RPC |
 //! | `GET`, `POST /__emulator/state` | shows, changes the account, its tokens and the models |
+//! | `GET`, `POST /__emulator/logins` | shows, adds, changes further logins of Code Assist |
 //! | `GET`, `POST /__emulator/gemini-api` | shows, changes the keys, models and files of the Gemini API |
 //! | `GET`, `POST /__emulator/vertex` | shows, changes the project of Vertex AI and its models |
 //! | `GET`, `POST /__emulator/google-auth` | shows, changes how the credential services answer |
@@ -45,6 +46,7 @@ mod emulator;
 mod gemini_api;
 mod google_auth;
 mod log;
+mod logins;
 mod model;
 mod oauth;
 mod patch;

@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::code_assist::{self, AccountStatus, OnboardingOperation};
 use crate::gemini_api::GeminiState;
 use crate::google_auth::{AuthSettings, GrantedTokens};
-use crate::oauth::{self, TokenStore};
+use crate::logins::{LoginSettings, Logins};
+use crate::oauth::{self, TokenStatus, TokenStore};
 use crate::vertex::{Caches, Operations, VertexSettings};
 
 /// The state of the emulator and its only account. `docs/EMULATOR.md` describes every field.
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) predictions: Operations,
     #[serde(skip)]
     pub(crate) vertex: VertexSettings,
+    #[serde(skip)]
+    pub(crate) logins: Logins,
     #[serde(skip)]
     pub(crate) tokens: TokenStore,
     #[serde(skip)]
@@ -81,6 +84,7 @@ impl State {
             caches: Caches::new(),
             granted: GrantedTokens::default(),
             predictions: Operations::new(),
+            logins: Logins::default(),
             tokens: TokenStore::new(),
             operations: HashMap::new(),
             gemini: GeminiState::new(),
@@ -103,6 +107,24 @@ impl State {
     pub(crate) fn issue(&mut self) -> String {
         let lifetime = self.token_lifetime();
         self.tokens.issue(lifetime)
+    }
+
+    /// The state of an access token of any login.
+    pub(crate) fn token_status(&self, token: &str) -> TokenStatus {
+        match self.tokens.status(token) {
+            TokenStatus::Unknown => self.logins.status(token),
+            known => known,
+        }
+    }
+
+    /// The login that a request comes with, if it is one of the further ones.
+    pub(crate) fn login(&self, bearer: Option<&str>) -> Option<&LoginSettings> {
+        self.logins.by_token(bearer?)
+    }
+
+    /// The only project that is accepted with a token.
+    pub(crate) fn project(&self, bearer: Option<&str>) -> &str {
+        self.login(bearer).map_or(&self.project, |login| &login.project)
     }
 
     /// Applies a control request.
@@ -150,6 +172,7 @@ impl State {
         if expire_tokens {
             self.granted.expire();
             self.tokens.expire();
+            self.logins.expire();
         }
         if revoke_refresh {
             self.tokens.revoke_refresh();

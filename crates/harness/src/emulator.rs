@@ -58,6 +58,17 @@ impl GoogleEmulator {
         self.emulator.expired_credentials()
     }
 
+    /// An `oauth_creds.json` of a further login, which is made if there is none with this name.
+    pub fn credentials_of(&self, login: &str) -> String {
+        self.emulator.credentials_of(login)
+    }
+
+    /// Adds, changes and removes further logins (`docs/EMULATOR.md`).
+    #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
+    pub fn set_logins(&self, change: Value) {
+        self.control(&post("/__emulator/logins", &[], change.to_string()));
+    }
+
     /// Changes its state: token lifetimes, delays, tiers (`docs/EMULATOR.md`).
     #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
     pub fn set_state(&self, change: Value) {
@@ -99,6 +110,11 @@ impl GoogleEmulator {
             panic!("the log is an array")
         };
         log
+    }
+
+    /// Empties the log.
+    pub fn clear_log(&self) {
+        self.control(&request("DELETE", "/__emulator/log", &[], b""));
     }
 
     /// The calls of one RPC that it has received.

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use code_assist_core::Proxy;
 use code_assist_core::settings::Settings;
+use code_assist_core::{KeyDigest, Proxy};
 use tokio::sync::watch;
 
 use crate::http_client::HttpClient;
@@ -27,21 +27,27 @@ impl App {
         store: Store,
         abort: watch::Receiver<bool>,
     ) -> io::Result<Self> {
-        Self::assemble_with(settings, store, abort, Recorders::default())
+        Self::assemble_with(settings, store, abort, None, Recorders::default())
     }
 
-    /// As [`App::assemble`], with what becomes of requests that have ended.
+    /// Like [`App::assemble`]. The proxy accepts the operator's key with this digest too, and `recorders` get
+    /// the requests that have ended.
     pub(crate) fn assemble_with(
         settings: Settings,
         store: Store,
         abort: watch::Receiver<bool>,
+        operator: Option<KeyDigest>,
         recorders: Recorders,
     ) -> io::Result<Self> {
         let http_client = HttpClient::new(&settings, abort)?;
         let share = settings.permits_per_caller(settings.api_keys.len());
         let permits = Permits::new(settings.max_concurrent_requests, share);
         let (platform, mut jobs) = TokioPlatform::new(http_client, store, permits, recorders);
-        let proxy = Arc::new(Proxy::new(settings, &platform));
+        let proxy = Proxy::new(settings, &platform);
+        let proxy = Arc::new(match operator {
+            Some(digest) => proxy.with_operator_key(digest),
+            None => proxy,
+        });
         let app = Self { proxy, platform };
         let Self { proxy, platform } = app.clone();
         // Ends with the runtime: the platform that it holds keeps the channel open.

@@ -1,6 +1,6 @@
 //! The command line: the commands, and one flag for each setting of the settings table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -9,6 +9,8 @@ use clap::{
 };
 use clap_complete::Shell;
 use code_assist_core::settings::{Kind, SETTINGS, SettingSpec};
+
+use crate::keys_command::KeysArguments;
 
 /// The parsed command line.
 #[derive(Debug)]
@@ -112,6 +114,11 @@ pub(crate) enum Task {
     ///
     /// The store holds tokens and the project. A running proxy owns its file: stop it first.
     Kv(Kv),
+    /// Make and list the keys that clients present
+    ///
+    /// A key has a [[key]] table in the TOML file, with what its holder may do. The key itself is stored
+    /// nowhere: the table has its digest.
+    Keys(KeysArguments),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_FOOT, after_long_help = COMPLETIONS_FOOT)]
     Completions {
@@ -195,15 +202,24 @@ pub(crate) enum KvTask {
     List,
     /// Remove every entry
     ///
-    /// The next start refreshes the token and discovers the project again.
-    Clear,
+    /// The next start refreshes the token and discovers the project again. What keys have used stays.
+    Clear {
+        /// Remove what keys have used too, so that their budgets begin anew
+        #[arg(long)]
+        usage: bool,
+    },
 }
 
 /// Adds the flags of all settings to a command and its subcommands. Only the top level and `serve`
 /// list them in their help.
 fn with_settings(command: Command) -> Command {
     let shown = ["code-assist-proxy", "serve"].contains(&command.get_name());
-    let command = SETTINGS.iter().fold(command, |command, spec| command.arg(flag(spec, shown)));
+    // `keys new` has flags of the same names, which are the key's.
+    let own: HashSet<String> =
+        command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+    let settings = SETTINGS.iter().map(|spec| flag(spec, shown));
+    let settings = settings.filter(|flag| flag.get_long().is_none_or(|long| !own.contains(long)));
+    let command = settings.fold(command, Command::arg);
     let command = if command.get_after_help().is_some() || command.has_subcommands() {
         command
     } else {
@@ -265,9 +281,10 @@ Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
 const LONG_FOOT: &str = "\
 Settings come from flags, environment variables of the same name (--max-event-bytes is
 MAX_EVENT_BYTES), a TOML file (max_event_bytes = 1000), and defaults, in that order. Secrets have no
-flags, because `ps` shows them: set PROXY_API_KEYS, GCP_SERVICE_ACCOUNT, GOOGLE_CLOUD_ACCESS_TOKEN,
-OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY and KV_ENCRYPTION_KEY in the
-environment or in the file, and a KV_URL that holds a password too. docs/CONFIG.md has all of it.
+flags, because `ps` shows them: set PROXY_API_KEYS, PROXY_KEYS_JSON, GCP_SERVICE_ACCOUNT,
+GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY and
+KV_ENCRYPTION_KEY in the environment or in the file, and a KV_URL that holds a password too.
+docs/CONFIG.md has all of it.
 
 Examples:
   code-assist-proxy serve --emulator     the whole product without an account
@@ -284,9 +301,9 @@ Examples:
   code-assist-proxy serve --port 9000 --log-level debug
   PROXY_API_KEYS=ada:$KEY code-assist-proxy serve --host 0.0.0.0
 
-Secrets have no flags, because `ps` shows them: set PROXY_API_KEYS, GCP_SERVICE_ACCOUNT,
-GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY,
-OTEL_EXPORTER_OTLP_HEADERS and KV_ENCRYPTION_KEY in the environment or in the TOML file.
+Secrets have no flags, because `ps` shows them: set PROXY_API_KEYS, PROXY_KEYS_JSON,
+GCP_SERVICE_ACCOUNT, GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS,
+VERTEX_API_KEY, OTEL_EXPORTER_OTLP_HEADERS and KV_ENCRYPTION_KEY in the environment or in the TOML file.
 
 Exit codes: 0 after a signal, 1 could not listen, 2 bad usage or settings.";
 

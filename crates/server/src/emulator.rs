@@ -30,6 +30,7 @@ pub(crate) async fn start(
         upstream.endpoints = vec![emulator.url()];
         upstream.account = account(&emulator, &upstream.account);
     }
+    settings.code_assist_endpoints = vec![emulator.url()];
     settings.token_url = emulator.token_url();
     settings.tokeninfo_url = emulator.tokeninfo_url();
     // Throw-away facts do not belong into the store of a real account.

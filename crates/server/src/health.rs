@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use code_assist_core::settings::Settings;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::{HeaderMap, StatusCode, Uri};
 use tokio::time::timeout;
 
+use crate::local_request::{get, reachable};
 use crate::{CommandError, print};
 
 /// Why there is no answer.
@@ -43,7 +39,7 @@ async fn ask(url: Option<&str>, settings: &Settings) -> Result<(), HealthError> 
     if url.scheme_str() != Some("http") || url.host().is_none() {
         return Err(HealthError::NotHttp(text));
     }
-    let answer = timeout(TIMEOUT, get(&url)).await;
+    let answer = timeout(TIMEOUT, get(&url, HeaderMap::new(), LARGEST)).await;
     let answered = answer.map_err(|_| HealthError::Timeout { url: url.clone() })?;
     let (status, body) =
         answered.map_err(|why| HealthError::NoAnswer { url: url.clone(), why: why.to_string() })?;
@@ -51,50 +47,7 @@ async fn ask(url: Option<&str>, settings: &Settings) -> Result<(), HealthError> 
     if status == StatusCode::OK { Ok(()) } else { Err(HealthError::NotReady { url, status }) }
 }
 
-async fn get(url: &Uri) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, url.port_u16().unwrap_or(80))).await?;
-    let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let authority = url.authority().map_or("", |authority| authority.as_str());
-    let request = Request::get(path).header(header::HOST, authority).body(Empty::<Bytes>::new())?;
-    let response = requests.send_request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), LARGEST).collect().await?.to_bytes();
-    Ok((status, body))
-}
-
-/// The address at which this machine reaches a proxy that listens on `host`.
-fn reachable(host: &str) -> String {
-    match host.trim_matches(['[', ']']) {
-        "" | "0.0.0.0" => "127.0.0.1".to_owned(),
-        "::" => "[::1]".to_owned(),
-        host if host.contains(':') => format!("[{host}]"),
-        host => host.to_owned(),
-    }
-}
-
 /// Less than the timeouts of container engines, so that the reason is seen.
 const TIMEOUT: Duration = Duration::from_secs(4);
 /// A bound on what is read into memory.
 const LARGEST: usize = 1 << 16;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unspecified_address_is_reached_over_loopback() {
-        for (host, reached) in [
-            ("0.0.0.0", "127.0.0.1"),
-            ("::", "[::1]"),
-            ("[::]", "[::1]"),
-            ("fd00::7", "[fd00::7]"),
-            ("127.0.0.1", "127.0.0.1"),
-            ("proxy.internal", "proxy.internal"),
-        ] {
-            assert_eq!(reachable(host), reached);
-        }
-    }
-}

@@ -92,7 +92,7 @@ async fn run_task(task: KvTask, settings: &Settings) -> Result<(), KvError> {
     let now = Clock::system().now();
     let import = match &task {
         KvTask::Import { file } => Some(read_import(file, now)?),
-        KvTask::Clear | KvTask::Export { .. } | KvTask::List => None,
+        KvTask::Clear { .. } | KvTask::Export { .. } | KvTask::List => None,
     };
     let (store, notice) = Store::open_only(settings).await?;
     if let Some(notice) = notice {
@@ -102,7 +102,7 @@ async fn run_task(task: KvTask, settings: &Settings) -> Result<(), KvError> {
         KvTask::Export { file } => export(&store, file.as_deref()).await,
         KvTask::Import { file } => restore(&store, import.unwrap_or_default(), &file).await,
         KvTask::List => list(&store, now).await,
-        KvTask::Clear => clear(&store).await,
+        KvTask::Clear { usage } => clear(&store, usage).await,
     }
 }
 
@@ -146,9 +146,13 @@ async fn list(store: &Store, now: Timestamp) -> Result<(), KvError> {
     Ok(())
 }
 
-async fn clear(store: &Store) -> Result<(), KvError> {
+async fn clear(store: &Store, with_usage: bool) -> Result<(), KvError> {
     let count = store.clear().await?;
     print(&format!("{count} entries removed\n"));
+    if with_usage {
+        let rows = store.clear_usage().await?;
+        print(&format!("{rows} rows of usage removed\n"));
+    }
     Ok(())
 }
 

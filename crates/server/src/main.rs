@@ -17,14 +17,17 @@ mod health;
 mod http_client;
 mod http_version;
 mod introduce;
+mod keys_command;
 mod kv;
 mod listen;
+mod local_request;
 mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
 #[cfg(not(feature = "otel"))]
 mod no_traces;
 mod notify;
+mod operator_file;
 mod permits;
 mod platform;
 mod private_file;
@@ -43,9 +46,10 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use code_assist_core::settings::{Layer, Problem, Settings, Source, UpstreamTable};
+use code_assist_core::settings::{Layer, Problem, Settings, Source};
 
 use cli::{Invocation, Task};
+use config::ConfigFile;
 #[cfg(not(feature = "emulator"))]
 use no_emulator as emulator;
 #[cfg(not(feature = "otel"))]
@@ -116,9 +120,12 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         _ => None,
     };
     let sources = Sources { config: invocation.config, flags: invocation.flags, emulated };
+    if let Task::Keys(keys) = &invocation.task {
+        return keys_command::run(&keys.task, &sources);
+    }
     let settings = sources.read();
     if let Task::Config = invocation.task {
-        print(&sources.layered(|layers, file| listing(layers, &file.upstreams)));
+        print(&sources.layered(|layers, file| listing(layers, file)));
     }
     if let Task::Check(check) = invocation.task {
         return runtime()?.block_on(check::run(settings, check.json));
@@ -130,7 +137,11 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
     }
     warnings.iter().for_each(warn);
     match invocation.task {
-        Task::Check(_) | Task::Completions { .. } | Task::Config | Task::Health { .. } => Ok(()),
+        Task::Check(_)
+        | Task::Completions { .. }
+        | Task::Config
+        | Task::Health { .. }
+        | Task::Keys(_) => Ok(()),
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {
@@ -144,15 +155,19 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
     }
 }
 
-/// One line for each setting, and one for each key of an `[[upstream]]` table.
-fn listing(layers: &[Layer<'_>], upstreams: &[UpstreamTable]) -> String {
+/// One line for each setting, and one for each key of a table.
+fn listing(layers: &[Layer<'_>], file: &ConfigFile) -> String {
     let settings = Settings::effective(layers).into_iter();
     let settings = settings.map(|line| (format!("{}={}", line.name, line.value), line.source));
-    let keys = upstreams.iter().flat_map(|table| {
+    let upstreams = file.upstreams.iter().flat_map(|table| {
         let line = |(key, value)| (format!("upstream.{}.{key}={value}", table.name), Source::File);
         table.listing().into_iter().map(line)
     });
-    let lines: Vec<_> = settings.chain(keys).collect();
+    let (tables, source) = file.key_tables.clone().in_force(layers);
+    let tables = tables.listing().into_iter().flat_map(|(name, lines)| {
+        lines.into_iter().map(move |(key, value)| (format!("{name}.{key}={value}"), source))
+    });
+    let lines: Vec<_> = settings.chain(upstreams).chain(tables).collect();
     // A long value must not push the column of sources off the screen.
     let width = lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= 60).max();
     let width = width.unwrap_or(0);

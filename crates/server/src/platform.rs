@@ -2,6 +2,7 @@
 //! file.
 
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use code_assist_core::{
-    BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    ProcessStats, Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError,
-    SignError, StoreError, StoreStats, Timestamp, TraceId,
+    BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
+    Platform, ProcessStats, Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError,
+    SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp, TraceId,
+    UsageBatch, UsageRow,
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
@@ -202,6 +204,26 @@ impl Platform for TokioPlatform {
         self.inner.store.count(caller, rate).await
     }
 
+    async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
+        self.inner.store.reserve(request).await
+    }
+
+    async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
+        self.inner.store.add_usage(batch).await
+    }
+
+    async fn usage(
+        &self,
+        days: RangeInclusive<Day>,
+        key: Option<&str>,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        self.inner.store.usage(days, key).await
+    }
+
+    async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {
+        self.inner.store.remove_usage(before).await
+    }
+
     fn store_connected(&self) -> bool {
         self.inner.store.connected()
     }
@@ -323,9 +345,9 @@ fn process_stats() -> ProcessStats {
             .ok()
             .map(|fds| (fds.count() as u64).saturating_sub(1)),
         max_fds: read("limits").and_then(open_files),
-        log_lines_lost: telemetry::lost_lines(),
         audit_lines_lost: None,
         spans_lost: None,
+        log_lines_lost: telemetry::lost_lines(),
         cpu_seconds: read("stat").and_then(ticks).map(|ticks| ticks as f64 / TICKS_PER_SECOND),
     }
 }

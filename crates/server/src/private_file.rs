@@ -55,6 +55,16 @@ fn check_owner(found: &fs::Metadata) -> io::Result<()> {
 /// Replaces a file in one step, with mode 0600. A reader sees the old content or the new, also after a
 /// crash.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_after(path, content, |_| Ok(()))
+}
+
+/// Like [`replace()`]. `prepare` gets the new file, which has mode 0600, before it takes the place of the
+/// old one.
+pub(crate) fn replace_after(
+    path: &Path,
+    content: &[u8],
+    prepare: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::other("is not the name of a file"));
     };
@@ -70,6 +80,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, MODE);
     let written = options.open(&draft).and_then(|mut file| {
         file.write_all(content)?;
+        prepare(&file)?;
         file.sync_all()
     });
     let replaced = written.and_then(|()| fs::rename(&draft, path));

@@ -13,6 +13,7 @@ use crate::audit::{AuditGuard, AuditLog};
 use crate::cli::EmulatedProvider;
 use crate::introduce::{Addresses, introduction};
 use crate::listen::{Listeners, Timeouts};
+use crate::operator_file::OperatorFile;
 use crate::platform::Recorders;
 use crate::signals::Reload;
 use crate::sources::Sources;
@@ -93,7 +94,10 @@ async fn serve(
     }
     let timeouts = Timeouts::of(&settings);
     let initial = settings.clone();
-    let App { proxy, platform } = App::assemble_with(settings, store, aborted, recorders.clone())?;
+    let operator = OperatorFile::write(&store, addresses.main);
+    let digest = operator.as_ref().map(OperatorFile::digest);
+    let App { proxy, platform } =
+        App::assemble_with(settings, store, aborted, digest, recorders.clone())?;
     let (client, endpoint) = (platform.http_client().clone(), first_endpoint(&initial));
     tokio::spawn(async move { client.warm(&endpoint).await });
     print(&introduction(&initial, &platform, addresses, emulator.as_ref()).await);
@@ -131,11 +135,20 @@ async fn serve(
     let listeners = Listeners { main, admin };
     listen::serve(listeners, proxy, platform, shutdown, abort, timeouts).await;
     ticking.abort();
+    // Until the task is gone, it may be storing usage.
+    let _ = ticking.await;
     trimming.abort();
     watchdog.abort();
     lost_lines.abort();
+    let flushing = stopped_proxy.flush_usage(&stopped_platform);
+    if tokio::time::timeout(LONGEST_FLUSH, flushing).await.is_err() {
+        tracing::error!(
+            "the store has not answered: the usage of keys since the last second is lost"
+        );
+    }
     stopped_proxy.finish(&stopped_platform);
     keepers.finish().await;
+    drop(operator);
     tracing::info!("stopped");
     Ok(())
 }
@@ -169,6 +182,9 @@ async fn bind(settings: &Settings, port: u16, name: &str) -> io::Result<TcpListe
         io::Error::new(error.kind(), text)
     })
 }
+
+/// How long the store may take when the proxy stops.
+const LONGEST_FLUSH: Duration = Duration::from_secs(5);
 
 /// How often the core does its regular work.
 const TICK: Duration = Duration::from_secs(1);

@@ -40,11 +40,17 @@ impl Reload {
         self.proxy.retry_quotas(&self.platform);
         match self.sources.read_again(&self.host) {
             // Others may reach the port, and only the keys refuse them.
-            Ok((settings, _)) if settings.api_keys.is_empty() && self.proxy.needs_keys() => {
+            Ok((settings, _)) if settings.number_of_keys() == 0 && self.proxy.needs_keys() => {
                 tracing::error!(
-                    "not reloaded, the old settings stay: PROXY_API_KEYS: there is no key left; a \
-                     proxy with keys needs a restart to run without them"
+                    "not reloaded, the old settings stay: PROXY_API_KEYS and [[key]] tables: there is no \
+                     key left; a proxy with keys needs a restart to run without them"
                 );
+                false
+            }
+            Ok((settings, _)) if !self.proxy.reload_problems(&settings).is_empty() => {
+                for problem in self.proxy.reload_problems(&settings) {
+                    tracing::error!("not reloaded, the old settings stay: {problem}");
+                }
                 false
             }
             Ok((settings, warnings)) => {
@@ -54,7 +60,7 @@ impl Reload {
                 self.log.set_level(&settings.log_level);
                 self.proxy.reload(&settings);
                 self.platform.permits().set_share(self.proxy.permits_per_caller());
-                let keys = settings.api_keys.len();
+                let keys = settings.api_keys.len() + settings.keys.len();
                 let aliases = settings.model_aliases.len();
                 tracing::info!(
                     keys,

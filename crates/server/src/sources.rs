@@ -9,7 +9,7 @@ use code_assist_core::settings::{Layer, Machine, Problem, Settings, Source, Warn
 
 use crate::cgroup;
 use crate::cli::EmulatedProvider;
-use crate::config::ConfigFile;
+use crate::config::{ConfigFile, ConfigPath};
 use crate::features;
 
 /// Flags, environment and the TOML file. Only the file can have changed at a reload.
@@ -29,33 +29,56 @@ impl Sources {
         self.read_with(&has_address)
     }
 
+    /// Reads the settings as if `text` were the content of the file at `path`.
+    pub(crate) fn read_text(
+        &self,
+        path: &Path,
+        text: &str,
+    ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+        let file = ConfigFile::of_text(path, text, variable);
+        // Whether this machine has the address of `HOST` is no matter of the file's content.
+        self.layered_on(&file, |layers, file| self.settings(layers, file, &|_| true))
+    }
+
+    /// Where the TOML file is, or would be. `None` without a home folder.
+    pub(crate) fn config_path(&self) -> Option<ConfigPath> {
+        ConfigPath::find(self.config.as_deref(), variable)
+    }
+
     fn read_with(
         &self,
         has_host: &dyn Fn(&str) -> bool,
     ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
-        self.layered(|layers, file| {
-            let mut problems = file.problems.clone();
-            let file_path = file.path.as_deref();
-            let machine = Machine {
-                file: file_path,
-                has_host,
-                is_on_network: false,
-                has_path: Some(&|path| Path::new(path).exists()),
-                key_tables: &file.key_tables,
-                upstream_tables: &file.upstreams,
-                emulated: self.emulated.map(EmulatedProvider::names),
-            };
-            match Settings::read_on(layers, &machine) {
-                Ok((settings, more)) => {
-                    problems.extend(features::problem(&settings));
-                    if problems.is_empty() {
-                        return Ok((settings, file.warnings.iter().cloned().chain(more).collect()));
-                    }
+        self.layered(|layers, file| self.settings(layers, file, has_host))
+    }
+
+    fn settings(
+        &self,
+        layers: &[Layer<'_>],
+        file: &ConfigFile,
+        has_host: &dyn Fn(&str) -> bool,
+    ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+        let mut problems = file.problems.clone();
+        let file_path = file.path.as_deref();
+        let machine = Machine {
+            file: file_path,
+            has_host,
+            is_on_network: false,
+            has_path: Some(&|path| Path::new(path).exists()),
+            key_tables: &file.key_tables,
+            upstream_tables: &file.upstreams,
+            emulated: self.emulated.map(EmulatedProvider::names),
+        };
+        match Settings::read_on(layers, &machine) {
+            Ok((settings, more)) => {
+                problems.extend(features::problem(&settings));
+                if problems.is_empty() {
+                    return Ok((settings, file.warnings.iter().cloned().chain(more).collect()));
                 }
-                Err(more) => problems.extend(more),
             }
-            Err(problems)
-        })
+            Err(more) => problems.extend(more),
+        }
+        Err(problems)
     }
 
     /// Reads the settings for a process that listens on `host`. The address in the file is ignored,
@@ -69,18 +92,27 @@ impl Sources {
 
     /// Calls `read` with all layers, the strongest first, and the file among them.
     pub(crate) fn layered<T>(&self, read: impl FnOnce(&[Layer<'_>], &ConfigFile) -> T) -> T {
-        let env =
-            |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        let file = ConfigFile::read(self.config.as_deref(), env);
+        self.layered_on(&ConfigFile::read(self.config.as_deref(), variable), read)
+    }
+
+    fn layered_on<T>(
+        &self,
+        file: &ConfigFile,
+        read: impl FnOnce(&[Layer<'_>], &ConfigFile) -> T,
+    ) -> T {
         let layers = [
             Layer { source: Source::Flag, lookup: &|name| self.flags.get(name).cloned() },
-            Layer { source: Source::Env, lookup: &env },
+            Layer { source: Source::Env, lookup: &variable },
             Layer { source: Source::File, lookup: &|name| file.look_up(name) },
             Layer { source: Source::Cgroup, lookup: &cgroup_default },
             Layer { source: Source::Default, lookup: &terminal_default },
         ];
-        read(&layers, &file)
+        read(&layers, file)
     }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 fn has_address(host: &str) -> bool {

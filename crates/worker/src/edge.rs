@@ -1,16 +1,19 @@
 //! The platform on Cloudflare's runtime: fetch, timers, clocks, randomness, background jobs.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::future::{Future as _, pending, poll_fn};
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::task::{Context as Cx, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::{
-    BackgroundJob, BodyError, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload,
-    Platform, RequestBodyError, RsaKey, SendError, SignError, StoreError, Ticket, Timestamp,
+    BackgroundJob, BodyError, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic,
+    Payload, Platform, RequestBodyError, RsaKey, SendError, SharedReservation, SharedStanding,
+    SignError, StoreError, Ticket, Timestamp, UsageBatch, UsageRow,
 };
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
@@ -25,6 +28,7 @@ use crate::executor::{Task, Timer, clock};
 use crate::isolate;
 use crate::runtime::{self, ChunkError, Chunks, content_length};
 use crate::store::Store;
+use crate::usage_object::UsageObject;
 
 /// The platform for one event. It is cheap to clone.
 ///
@@ -42,13 +46,25 @@ struct EdgeInner {
     task: Rc<Task>,
     /// Bound when it is first used, which few events do.
     store: OnceCell<Store>,
+    /// What the usage object has last refused.
+    refusal: Cell<Option<Refusal>>,
+}
+
+/// A reservation that was refused.
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    standing: SharedStanding,
+    pause: Duration,
+    /// When the object is asked again.
+    until: Timestamp,
 }
 
 impl Edge {
     /// The platform of an event. `request` is undefined for an event without a request.
     pub(crate) fn new(request: &JsValue, env: Env, ctx: JsValue) -> Self {
         let task = Task::new(request, &ctx);
-        Self { inner: Rc::new(EdgeInner { env, ctx, task, store: OnceCell::new() }) }
+        let (store, refusal) = (OnceCell::new(), Cell::new(None));
+        Self { inner: Rc::new(EdgeInner { env, ctx, task, store, refusal }) }
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -61,6 +77,11 @@ impl Edge {
 
     fn store(&self) -> &Store {
         self.inner.store.get_or_init(|| Store::bound(&self.inner.env))
+    }
+
+    fn usage_object(&self) -> Result<UsageObject, StoreError> {
+        UsageObject::bound(&self.inner.env)
+            .ok_or_else(|| StoreError("no Durable Object is bound".to_owned()))
     }
 }
 
@@ -205,6 +226,56 @@ impl Platform for Edge {
         self.store().release(key, token).await;
     }
 
+    /// After a refusal the object is asked again after pauses that double. Until then the refusal is repeated:
+    /// a request that waits for others asks often, and the runtime limits the calls of an event.
+    async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
+        let object = self.usage_object().ok()?;
+        let refusal = self.inner.refusal.get();
+        if let Some(last) = refusal.filter(|last| self.wall_clock() < last.until) {
+            return Some(last.standing);
+        }
+        match object.reserve(request).await {
+            Ok(standing) => {
+                let pause = refusal.map_or(FIRST_RESERVE_PAUSE, |last| last.pause * 2);
+                let pause = pause.min(LONGEST_RESERVE_PAUSE);
+                let until = self.wall_clock() + pause;
+                let refusal = (!standing.is_granted).then_some(Refusal { standing, pause, until });
+                self.inner.refusal.set(refusal);
+                Some(standing)
+            }
+            Err(why) => {
+                tracing::warn!("the usage object grants nothing, so this isolate decides: {why}");
+                None
+            }
+        }
+    }
+
+    fn has_shared_usage(&self) -> bool {
+        static IS_BOUND: OnceLock<bool> = OnceLock::new();
+        *IS_BOUND.get_or_init(|| self.usage_object().is_ok())
+    }
+
+    async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
+        self.usage_object()?.add(batch).await.map_err(|why| usage_failed(&why))
+    }
+
+    async fn usage(
+        &self,
+        days: RangeInclusive<Day>,
+        key: Option<&str>,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        self.usage_object()?.usage(&days, key).await.map_err(|why| usage_failed(&why))
+    }
+
+    /// An isolate asks at its start, and isolates start often, so the object is asked in one hour of the day only.
+    async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {
+        let hour = self.wall_clock().0 / 3_600_000 % 24;
+        if hour != REMOVAL_HOUR {
+            return Ok(());
+        }
+        self.usage_object()?.remove(before).await.map_err(|why| usage_failed(&why))
+    }
+
     fn store_connected(&self) -> bool {
         self.store().connected()
     }
@@ -249,6 +320,10 @@ impl Platform for Edge {
             });
         });
     }
+}
+
+fn usage_failed(why: &worker::Error) -> StoreError {
+    StoreError(format!("the usage object: {why}"))
 }
 
 /// The response of a head in the runtime's form.
@@ -353,6 +428,13 @@ const INVALID_KEY: &str = "key: ";
 
 /// Stands for a body whose length is known at its end only. `runtime.js` has the same number.
 const UNKNOWN_LENGTH: f64 = -1.0;
+
+/// A request that waits for a minute asks about 25 times, half as often as the free plan allows.
+const FIRST_RESERVE_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_RESERVE_PAUSE: Duration = Duration::from_secs(3);
+
+/// In UTC.
+const REMOVAL_HOUR: u64 = 3;
 
 const PERMIT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use code_assist_core::settings::{self, AllowedHosts, Layer, Machine, Settings, Source};
-use code_assist_core::{Error, Proxy, WaitQueue};
+use code_assist_core::{Error, Platform as _, Proxy, WaitQueue};
 use worker::Env;
 use worker::js_sys::Reflect;
 
@@ -39,7 +39,16 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         // An operator who sets it expects that values are encrypted with it.
         return Err(Error::SettingsInvalid { problems: vec![NO_ENCRYPTION.to_owned()] });
     }
+    let is_counted_together = edge.has_shared_usage();
+    let limited = settings.keys.iter().find(|key| !key.limits.are_none());
+    if let Some(key) = limited.filter(|_| !is_counted_together) {
+        // Cloudflare starts and ends isolates as it likes: a budget that each counts from nothing is none.
+        return Err(Error::SettingsInvalid { problems: vec![no_object(&key.id)] });
+    }
     log::start(&settings.log_level, settings.log_format);
+    if !settings.keys.is_empty() && !is_counted_together {
+        tracing::warn!("{NO_USAGE}");
+    }
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -67,3 +76,13 @@ pub(crate) fn variable(env: &Env, name: &str) -> Option<String> {
 const NO_ENCRYPTION: &str = "KV_ENCRYPTION_KEY has no effect in a Worker, which does not encrypt entries itself: \
     Cloudflare encrypts KV and Durable Objects at rest. Remove the variable (wrangler secret delete \
     KV_ENCRYPTION_KEY)";
+
+fn no_object(id: &str) -> String {
+    format!(
+        "PROXY_KEYS_JSON limits what the key {id} may use, and no Durable Object is bound that counts it for \
+         all isolates. Bind TURN_REGISTER in wrangler.toml (docs/WORKER.md), or remove the limits"
+    )
+}
+
+const NO_USAGE: &str = "the usage of keys is not stored, since no Durable Object is bound: bind TURN_REGISTER in \
+    wrangler.toml (docs/WORKER.md)";

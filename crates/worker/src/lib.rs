@@ -16,11 +16,13 @@ mod log;
 mod reply;
 mod runtime;
 mod store;
+mod usage_flush;
+mod usage_object;
 
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use code_assist_core::{EarlyHead, Error, Peer};
+use code_assist_core::{EarlyHead, Error, Peer, Platform as _};
 use http::{Method, Request, Version};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -66,7 +68,12 @@ async fn answer(edge: Edge) {
             if let Some((early, _)) = &early {
                 request.extensions_mut().insert(early.clone());
             }
-            reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, request)), early).await;
+            let answering =
+                reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, request)), early);
+            match proxy.counts_usage() && edge.has_shared_usage() {
+                true => usage_flush::counted(&edge, proxy, Box::pin(answering)).await,
+                false => answering.await,
+            }
         }
         Err(error) => reply::refused(&edge, &error),
     }

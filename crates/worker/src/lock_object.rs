@@ -1,6 +1,9 @@
 //! The lock object: a Durable Object for each key, on which all isolates agree. It grants a distributed
 //! lock, and it keeps the value that the holder of the lock has written.
 //!
+//! One more object of the same class counts usage (`usage_object`). A class of its own would need a migration,
+//! past which Cloudflare rolls no deployment back.
+//!
 //! Four things are a contract with what is deployed, so renaming them needs a migration: the binding
 //! `TURN_REGISTER`, the class `TurnRegister`, the storage keys with their JSON, and the JSON of
 //! requests and answers, since isolates of two versions may call the same object.
@@ -9,12 +12,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::{FencingToken, LockRecord, LockResult, Timestamp};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use worker::wasm_bindgen::JsValue;
 use worker::{
     Date, DurableObject, Env, Error, Method, ObjectNamespace, Request, RequestInit, Response,
     Result, State, durable_object,
 };
+
+use crate::usage_object::{USAGE_PATH, UsageRecords};
 
 /// The binding to the lock objects.
 #[derive(Debug)]
@@ -23,7 +29,7 @@ pub(crate) struct LockObject(ObjectNamespace);
 impl LockObject {
     /// `None` where nothing is bound.
     pub(crate) fn bound(env: &Env) -> Option<Self> {
-        env.durable_object(BINDING).ok().map(Self)
+        objects(env).map(Self)
     }
 
     pub(crate) async fn load(&self, key: &str) -> Result<Option<Bytes>> {
@@ -65,15 +71,29 @@ impl LockObject {
         self.call(key, &LockRequest::Release { fence: fence.0 }).await.map(drop)
     }
 
-    /// Calls the object of a key.
     async fn call(&self, key: &str, request: &LockRequest) -> Result<LockAnswer> {
-        let mut init = RequestInit::new();
-        let text = serde_json::to_string(request)?;
-        init.with_method(Method::Post).with_body(Some(JsValue::from_str(&text)));
-        let http_request = Request::new_with_init(ANY_URL, &init)?;
-        let mut response = self.0.get_by_name(key)?.fetch_with_request(http_request).await?;
-        Ok(serde_json::from_slice(&response.bytes().await?)?)
+        post(&self.0, key, LOCK_URL, request).await
     }
+}
+
+/// The objects of the class. `None` where nothing is bound.
+pub(crate) fn objects(env: &Env) -> Option<ObjectNamespace> {
+    env.durable_object(BINDING).ok()
+}
+
+/// Calls the object of this name.
+pub(crate) async fn post<T: Serialize, A: DeserializeOwned>(
+    objects: &ObjectNamespace,
+    name: &str,
+    url: &str,
+    request: &T,
+) -> Result<A> {
+    let mut init = RequestInit::new();
+    let text = serde_json::to_string(request)?;
+    init.with_method(Method::Post).with_body(Some(JsValue::from_str(&text)));
+    let http_request = Request::new_with_init(url, &init)?;
+    let mut response = objects.get_by_name(name)?.fetch_with_request(http_request).await?;
+    Ok(serde_json::from_slice(&response.bytes().await?)?)
 }
 
 /// The class of the objects. While one waits for its storage, the runtime delivers no other event to
@@ -83,14 +103,20 @@ impl LockObject {
 #[expect(unnameable_types, reason = "only the runtime uses it")]
 pub struct TurnRegister {
     state: State,
+    usage: UsageRecords,
 }
 
 impl DurableObject for TurnRegister {
     fn new(state: State, _env: Env) -> Self {
-        Self { state }
+        Self { state, usage: UsageRecords::default() }
     }
 
     async fn fetch(&self, mut http_request: Request) -> Result<Response> {
+        if http_request.path() == USAGE_PATH {
+            let request = http_request.bytes().await?;
+            let storage = self.state.storage();
+            return Response::ok(self.usage.answer(&storage, &request).await?);
+        }
         let request: LockRequest = serde_json::from_slice(&http_request.bytes().await?)?;
         let answer = self.answer(request).await?;
         Response::ok(serde_json::to_string(&answer)?)
@@ -178,8 +204,8 @@ fn millis(duration: Duration) -> u64 {
 /// The name in `wrangler.toml`.
 const BINDING: &str = "TURN_REGISTER";
 
-/// A request needs a URL. The object does not look at it.
-const ANY_URL: &str = "https://lock-object/";
+/// Only the path counts.
+const LOCK_URL: &str = "https://lock-object/";
 
 // Storage keys.
 const ENTRY: &str = "entry";

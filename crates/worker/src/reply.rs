@@ -71,7 +71,7 @@ async fn stream_early<B>(
 }
 
 /// The output of a future, or `None` when it takes longer than `limit`. The future can be asked again.
-async fn within<F: Future>(
+pub(crate) async fn within<F: Future + ?Sized>(
     edge: &Edge,
     limit: Duration,
     mut future: Pin<&mut F>,

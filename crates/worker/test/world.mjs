@@ -47,9 +47,12 @@ function expired(credentials) {
   return JSON.stringify({ ...JSON.parse(credentials), expiry_date: Date.now() - 60_000 });
 }
 
-/** Starts cold isolates. The last module of `before` is the Worker that the runtime calls. */
-export async function isolates(count, bindings, { lockObject = true, kv = true, counting = false, before = {} } = {}) {
-  const state = mkdtempSync(join(tmpdir(), "worker-test-"));
+/**
+ * Starts cold isolates. The last module of `before` is the Worker that the runtime calls. `kept` is a folder of
+ * the caller's for KV and the objects.
+ */
+export async function isolates(count, bindings, { lockObject = true, kv = true, counting = false, before = {}, kept } = {}) {
+  const state = kept ?? mkdtempSync(join(tmpdir(), "worker-test-"));
   const host = "127.0.0.1";
   const home = "isolate-0";
   const { log, defaultPersistRoot, handleRuntimeStdio, cf, ...worker } = options({ bindings, host, port: 0, state });
@@ -82,7 +85,7 @@ export async function isolates(count, bindings, { lockObject = true, kv = true, 
     cron: async () => (await miniflare.getWorker(home)).scheduled({ cron: "* * * * *" }),
     stop: async () => {
       await miniflare.dispose();
-      rmSync(state, { recursive: true, force: true });
+      if (!kept) rmSync(state, { recursive: true, force: true });
     },
   };
 }
@@ -123,17 +126,18 @@ export default class extends WorkerEntrypoint {
 }
 `;
 
-/** The built Worker, which also passes requests on to its lock objects. */
+/** The built Worker, which also passes requests on to its lock objects, and to the usage object. */
 export const LOCKS = `
 import { WorkerEntrypoint } from "cloudflare:workers";
 import Built from "./index.js";
 export { TurnRegister } from "./index.js";
 export default class extends WorkerEntrypoint {
   async fetch(request) {
-    const [, key] = new URL(request.url).pathname.match(/^\\/__lock\\/(.*)$/) ?? [];
+    const [, kind, key] = new URL(request.url).pathname.match(/^\\/__(lock|usage)\\/(.*)$/) ?? [];
     if (!key) return Built.prototype.fetch.call({ env: this.env, ctx: this.ctx }, request);
     const object = this.env.TURN_REGISTER.getByName(key);
-    return object.fetch("https://lock-object/", { method: "POST", body: await request.text() });
+    const url = kind === "usage" ? "https://usage-object/usage" : "https://lock-object/";
+    return object.fetch(url, { method: "POST", body: await request.text() });
   }
 }
 `;
@@ -142,6 +146,15 @@ export default class extends WorkerEntrypoint {
 export function lockObject(origin) {
   return async (key, call) => {
     const response = await fetch(`${origin}/__lock/${key}`, { method: "POST", body: JSON.stringify(call) });
+    if (!response.ok) throw new Error(await response.text());
+    return response.json();
+  };
+}
+
+/** Calls the usage object by way of an isolate that runs `LOCKS`. */
+export function usageObject(origin) {
+  return async (call) => {
+    const response = await fetch(`${origin}/__usage/usage`, { method: "POST", body: JSON.stringify(call) });
     if (!response.ok) throw new Error(await response.text());
     return response.json();
   };

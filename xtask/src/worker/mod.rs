@@ -145,7 +145,7 @@ pub(crate) fn check(report: &mut Report, built: &Built) {
         command
             .args(["--test", "--test-reporter=tap", "--test-timeout=240000"])
             .args(["test/costs.test.mjs", "test/runtime.test.mjs", "test/signing.test.mjs"])
-            .arg("test/worker.test.mjs")
+            .args(["test/usage.test.mjs", "test/worker.test.mjs"])
             .current_dir(folder())
             .env("EMULATOR", emulator);
         process::test(&mut command, SUITE_LIMIT, counts)

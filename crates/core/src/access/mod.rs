@@ -30,6 +30,8 @@ use pages::{AllowedOrigins, is_loopback};
 #[derive(Clone)]
 pub struct Access {
     keys: Vec<KnownKey>,
+    /// Accepted like the others, and no reason to need a key.
+    operator: Option<KnownKey>,
     hosts: AllowedHosts,
     origins: AllowedOrigins,
     /// `HOST` is a loopback name or address, so that only local programs can connect.
@@ -45,6 +47,13 @@ impl Access {
             access.keys = holders.iter().map(KnownKey::held).collect();
         }
         access
+    }
+
+    /// Accepts the operator's key too, where there are keys.
+    #[must_use]
+    pub fn with_operator(mut self, operator: Option<&Arc<KeyHolder>>) -> Self {
+        self.operator = operator.map(KnownKey::held);
+        self
     }
 
     /// Decides whether a request is admitted.
@@ -135,6 +144,7 @@ impl Access {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self {
             keys: (1..).zip(keys).map(|(number, key)| KnownKey::plain(number, key)).collect(),
+            operator: None,
             hosts: hosts.clone(),
             origins: AllowedOrigins::new(origins),
             is_local: is_loopback(host),
@@ -148,8 +158,10 @@ impl Access {
         for (number, key) in (1..).zip(&self.keys) {
             found.conditional_assign(&number, digest.0.ct_eq(&key.digest.0));
         }
-        let index = usize::try_from(found.checked_sub(1)?).ok()?;
-        let key = self.keys.get(index)?;
+        let key = match &self.operator {
+            Some(operator) if bool::from(digest.0.ct_eq(&operator.digest.0)) => operator,
+            _ => self.keys.get(usize::try_from(found.checked_sub(1)?).ok()?)?,
+        };
         Some(Client {
             key: Some(key.identity),
             label: Some(Arc::clone(&key.label)),

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::Body;
 
+use super::drain;
 use super::events::OWN_CHUNK;
 use super::idle::IdleTimer;
 use super::{EventLimits, SILENT};
@@ -137,6 +138,15 @@ impl<P: Platform> CopiedStream<P> {
     /// The memory that the stream has reserved beyond that of every request.
     pub(crate) fn reserved(&self) -> usize {
         self.may_hold - SMALL_ANSWER
+    }
+
+    /// Reads what upstream has delivered and the client has not taken, for its usage.
+    pub(super) fn drain(&mut self, context: &mut RequestContext<P>) {
+        let Some(mut upstream) = self.upstream.take() else { return };
+        drain::delivered(&mut upstream, |chunk| {
+            self.observer.push(&chunk);
+            self.observe(context);
+        });
     }
 
     /// Returns the next chunk for the client, `None` at the end.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 
+use super::drain;
 use super::idle::IdleTimer;
 use crate::context::RequestContext;
 use crate::dialect::StreamEncoder;
@@ -123,6 +124,26 @@ impl<P: Platform> Events<P> {
     /// The memory that the stream has reserved beyond that of every request.
     pub(crate) fn reserved(&self) -> usize {
         self.may_hold - SMALL_ANSWER
+    }
+
+    /// Reads what upstream has delivered and the client has not taken, for its usage.
+    pub(super) fn drain(&mut self, context: &mut RequestContext<P>) {
+        let Some(mut upstream) = self.upstream.take() else { return };
+        self.drain_events(context);
+        drain::delivered(&mut upstream, |chunk| {
+            self.reader.push(chunk);
+            self.drain_events(context);
+        });
+    }
+
+    fn drain_events(&mut self, context: &mut RequestContext<P>) {
+        while let Ok(Some(event)) = self.reader.event() {
+            if let Ok(Some(decoded)) = self.decoder.decode(&event)
+                && let Some(usage) = decoded.usage
+            {
+                context.usage = usage;
+            }
+        }
     }
 
     /// Returns the next piece for the client, `None` at the end.

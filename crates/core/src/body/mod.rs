@@ -3,15 +3,18 @@
 //! upstream's body, which cancels the call.
 
 mod copied;
+mod drain;
 mod events;
 mod idle;
 mod passthrough;
+mod scan;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::context::RequestContext;
@@ -21,6 +24,7 @@ use crate::platform::{BodyError, Platform};
 pub(crate) use copied::CopiedStream;
 pub(crate) use events::{EventLimits, Events, HEARTBEAT_PAUSE};
 use passthrough::{PassThrough, SILENT};
+use scan::AnswerScan;
 
 /// The body of an answer, of any kind. The request's context ends with it.
 #[derive(Debug)]
@@ -73,11 +77,29 @@ impl<P: Platform> ProxyBody<P> {
     /// Makes a body of upstream's unchanged bytes, with at most `idle` between two chunks.
     pub(crate) fn pass_through(
         upstream: P::Body,
+        headers: &HeaderMap,
         context: RequestContext<P>,
         idle: Duration,
     ) -> Self {
-        let body = PassThrough::new(upstream, context.platform(), idle);
+        let scan = AnswerScan::new(headers, &context);
+        let body = PassThrough::new(upstream, scan, context.platform(), idle);
         Self { content: BodyContent::PassThrough(Box::new(body)), context }
+    }
+}
+
+/// A client that leaves is charged with what upstream has counted until then.
+impl<P: Platform> Drop for ProxyBody<P> {
+    fn drop(&mut self) {
+        let Self { content, context } = self;
+        if context.charged_holder().is_none() {
+            return;
+        }
+        match content {
+            BodyContent::Copied(stream) => stream.drain(context),
+            BodyContent::Events(events) => events.drain(context),
+            BodyContent::PassThrough(body) => body.drain(context),
+            BodyContent::Whole(_) => {}
+        }
     }
 }
 

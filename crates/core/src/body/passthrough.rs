@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, SizeHint};
 
+use super::drain;
 use super::idle::IdleTimer;
+use super::scan::AnswerScan;
 use crate::context::RequestContext;
 use crate::error::Error;
 use crate::failure::{Failure, FailureClass};
@@ -18,12 +20,25 @@ use crate::policy::breaker::CallOutcomes;
 #[derive(Debug)]
 pub(super) struct PassThrough<P: Platform> {
     upstream: P::Body,
+    scan: Option<AnswerScan>,
+    ended: bool,
     idle: IdleTimer<P>,
 }
 
 impl<P: Platform> PassThrough<P> {
-    pub(super) fn new(upstream: P::Body, platform: &P, idle: Duration) -> Self {
-        Self { upstream, idle: IdleTimer::new(platform, idle) }
+    pub(super) fn new(
+        upstream: P::Body,
+        scan: Option<AnswerScan>,
+        platform: &P,
+        idle: Duration,
+    ) -> Self {
+        Self { upstream, scan, ended: false, idle: IdleTimer::new(platform, idle) }
+    }
+
+    /// Reads what upstream has delivered and the client has not taken, for its usage.
+    pub(super) fn drain(&mut self, context: &mut RequestContext<P>) {
+        let Some(scan) = self.scan.as_mut().filter(|_| !self.ended) else { return };
+        drain::delivered(&mut self.upstream, |chunk| scan.push(&chunk, context));
     }
 
     /// The length of what is left, where upstream has announced it.
@@ -41,15 +56,20 @@ impl<P: Platform> PassThrough<P> {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.idle.reset();
                     let Ok(chunk) = frame.into_data() else { continue };
+                    if let Some(scan) = &mut self.scan {
+                        scan.push(&chunk, context);
+                    }
                     Poll::Ready(Some(Ok(chunk)))
                 }
                 Poll::Ready(Some(Err(error))) => {
+                    self.ended = true;
                     let failure = Error::from(error.clone()).failure();
                     context.upstream_ended(CallOutcomes::of(failure));
                     context.settle(RequestOutcome::Cut);
                     Poll::Ready(Some(Err(error)))
                 }
                 Poll::Ready(None) => {
+                    self.ended = true;
                     context.upstream_ended(CallOutcomes::SUCCESS);
                     context.settle(RequestOutcome::Ok);
                     Poll::Ready(None)

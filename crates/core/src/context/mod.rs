@@ -8,6 +8,7 @@ mod routing;
 mod server_timing;
 mod signatures;
 mod spans;
+mod usage;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::keys::KeyHolder;
 use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
 use crate::platform::Platform;
 use crate::policy::breaker::CallOutcomes;
+use crate::policy::budget::ReservationTicket;
 use crate::policy::endpoint::{AfterCall, BreakerScope, Tries};
 use crate::policy::in_flight::InFlightGuard;
 use crate::policy::memory::MemoryReservation;
@@ -37,6 +39,7 @@ use crate::trace::{SpanId, TraceContext, TraceIdText};
 pub(crate) use deadline::{Deadline, first_byte_error};
 use routing::Routing;
 pub(crate) use signatures::{GivenSignatures, SignatureNotes};
+pub(crate) use usage::ChargeRule;
 
 /// One request, or one piece of the proxy's own work.
 #[derive(Debug)]
@@ -70,6 +73,9 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) client: Option<Arc<str>>,
     /// The holder of the client's key, where there are `[[key]]` tables.
     pub(crate) holder: Option<Arc<KeyHolder>>,
+    /// What it has reserved of the limits of its key.
+    reservation: Option<ReservationTicket>,
+    charge_rule: ChargeRule,
     /// When the client stops waiting, if it has said so.
     pub(crate) deadline: Option<Deadline>,
     /// Headers that the answer carries, whatever it will be.
@@ -199,6 +205,8 @@ impl<P: Platform> RequestContext<P> {
             admitted: false,
             client: None,
             holder: None,
+            reservation: None,
+            charge_rule: ChargeRule::Nothing,
             deadline: None,
             headers: HeaderMap::new(),
             timings: Timings::default(),
@@ -457,6 +465,9 @@ impl<P: Platform> RequestContext<P> {
 
 impl<P: Platform> Drop for RequestContext<P> {
     fn drop(&mut self) {
+        if self.holder.is_some() {
+            self.settle_usage();
+        }
         self.drop_call();
         self.release_permit();
         self.metrics.request_over(self.counted);

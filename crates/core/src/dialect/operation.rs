@@ -37,6 +37,8 @@ pub enum Operation {
     Root,
     /// Generates an answer that comes as a stream of events.
     Stream,
+    /// `GET /usage`.
+    Usage,
     /// A method or resource of Vertex AI that is copied.
     VertexResource,
 }
@@ -62,6 +64,7 @@ impl Operation {
             Self::Ready => "ready",
             Self::Root => "root",
             Self::Stream => "streamGenerateContent",
+            Self::Usage => "usage",
             Self::VertexResource => "vertex",
         }
     }
@@ -86,7 +89,8 @@ impl Operation {
             | Self::Metrics
             | Self::Options
             | Self::Ready
-            | Self::Root => false,
+            | Self::Root
+            | Self::Usage => false,
         }
     }
 

@@ -44,7 +44,8 @@ impl Error {
                 (Cow::Borrowed("used"), budget.used.clone()),
                 (Cow::Borrowed("resets_at"), budget.resets_at.rfc3339()),
             ],
-            Self::CircuitOpen { model: Some(model), .. } => {
+            Self::CircuitOpen { model: Some(model), .. }
+            | Self::ModelNotAllowed { model: Some(model) } => {
                 vec![(Cow::Borrowed("model"), model.clone())]
             }
             Self::NeedsProject { what, upstream, others } => {

@@ -85,13 +85,35 @@ impl fmt::Display for Error {
                 "Nearly all connections that this proxy may have are in use. Try again in a second, \
                  over fewer connections; its operator may allow it more open files or memory.",
             ),
+            Self::CredentialsMissing { why, kind: CredentialKind::KeysOwn } => write!(
+                f,
+                "Your key for this proxy uses your own Google login, and there is none: {} Sign in \
+                 with the official Gemini CLI, and have the proxy's operator put your oauth_creds.json \
+                 where `credentials` of your key points.",
+                Sentence(why)
+            ),
+            Self::CredentialsRejected { why, kind: CredentialKind::KeysOwn, .. } => write!(
+                f,
+                "Google does not accept your own Google login, which your key for this proxy uses: {} \
+                 The key itself is fine. Sign in again with the official Gemini CLI, and have the \
+                 proxy's operator put your new oauth_creds.json where `credentials` of your key points.",
+                Sentence(why)
+            ),
+            Self::CredentialsUnreadable { why, kind: CredentialKind::KeysOwn } => write!(
+                f,
+                "The proxy cannot use your own Google login, which your key for this proxy has: {} \
+                 Google was not asked. Have the proxy's operator correct `credentials` of your key.",
+                Sentence(why)
+            ),
             Self::CredentialsMissing { why, kind } => {
                 let then = match kind {
                     CredentialKind::GeminiCli => {
                         "Sign in with the official Gemini CLI on the proxy's machine, or set \
                          GCP_SERVICE_ACCOUNT to the JSON of its oauth_creds.json, then run"
                     }
-                    CredentialKind::ApiKey | CredentialKind::GoogleCloud => "Afterwards run",
+                    CredentialKind::ApiKey
+                    | CredentialKind::GoogleCloud
+                    | CredentialKind::KeysOwn => "Afterwards run",
                     CredentialKind::Unset => {
                         "Set GEMINI_API_KEY for the Gemini API, or VERTEX_PROJECT for Vertex AI, and \
                          restart the proxy; or, for Code Assist, sign in with the official Gemini CLI on \
@@ -110,7 +132,9 @@ impl fmt::Display for Error {
                     CredentialKind::ApiKey => {
                         "The proxy's operator must correct the proxy's own key for Google, then run"
                     }
-                    CredentialKind::GeminiCli | CredentialKind::Unset => {
+                    CredentialKind::GeminiCli
+                    | CredentialKind::KeysOwn
+                    | CredentialKind::Unset => {
                         "Sign in again with the official Gemini CLI, then run"
                     }
                     CredentialKind::GoogleCloud => {
@@ -124,7 +148,7 @@ impl fmt::Display for Error {
                     Sentence(why)
                 )
             }
-            Self::CredentialsUnreadable { why } => write!(
+            Self::CredentialsUnreadable { why, .. } => write!(
                 f,
                 "The proxy cannot use its Google credentials: {} Google was not asked, and this is \
                  not about your API key. Correct them, then run `code-assist-proxy check`.",
@@ -194,7 +218,12 @@ impl fmt::Display for Error {
                 "This proxy does not let clients use {what}: the tokens that it makes go to Google \
                  without the proxy, at its operator's cost. The operator can set ALLOW_AUTH_TOKENS=true."
             ),
-            Self::ModelNotAllowed { model } => write!(
+            Self::ModelNotAllowed { model: None } => f.write_str(
+                "Your key for this proxy may use some models only, and this request may use any: its path \
+                 names no model. GET /v1beta/models lists those that it may use, with the usual methods of \
+                 models, in every dialect; the proxy's operator can remove `models` from the key.",
+            ),
+            Self::ModelNotAllowed { model: Some(model) } => write!(
                 f,
                 "Your key for this proxy may not use the model {model:?}. GET /v1beta/models lists those \
                  that it may use; the proxy's operator can add the model to `models` of the key."
@@ -398,6 +427,19 @@ impl fmt::Display for Error {
                 "Google's API cannot be reached: {} Check the network, HTTPS_PROXY and \
                  the endpoint of the upstream (CODE_ASSIST_ENDPOINT, GEMINI_API_ENDPOINT, VERTEX_ENDPOINT), then \
                  run `code-assist-proxy check`.",
+                Sentence(why)
+            ),
+            Self::UsageNotCounted => f.write_str(
+                "This proxy counts no usage, since it has no [[key]] tables. Its operator can make one \
+                 with `code-assist-proxy keys new ID --append`; from then on the usage of every key is \
+                 here.",
+            ),
+            Self::UsageParameter { problem } => f.write_str(problem),
+            Self::UsageUnreadable { why } => write!(
+                f,
+                "The store in which usage is kept cannot be read: {} Nothing is lost by that; what is \
+                 used meanwhile is written when the store works again. The proxy's operator can look at \
+                 `store` in /health/detailed.",
                 Sentence(why)
             ),
             Self::ValidationRequired { message, link } => {

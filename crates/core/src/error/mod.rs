@@ -85,6 +85,8 @@ pub enum Error {
     CredentialsUnreadable {
         /// Where they are and why they cannot be used.
         why: String,
+        /// Of which kind they are.
+        kind: CredentialKind,
     },
     /// The body has a field that the upstream does not take, and that must not be dropped in silence.
     FieldNotTaken {
@@ -123,8 +125,9 @@ pub enum Error {
     },
     /// The operator does not let the client's key use this model.
     ModelNotAllowed {
-        /// The model, by the name that upstream knows.
-        model: String,
+        /// The model, by the name that upstream knows. `None` where the request may use any model, and the
+        /// proxy does not read which.
+        model: Option<String>,
     },
     /// The path or model does not exist.
     NotFound {
@@ -270,6 +273,18 @@ pub enum Error {
     },
     /// No connection to upstream could be made.
     UpstreamUnreachable {
+        /// What went wrong, without secrets.
+        why: String,
+    },
+    /// There are no `[[key]]` tables, so that no usage is counted.
+    UsageNotCounted,
+    /// A parameter of `/usage` cannot be read, or asks for too much.
+    UsageParameter {
+        /// What is wrong and what to write: whole sentences.
+        problem: String,
+    },
+    /// The store does not say what was used.
+    UsageUnreadable {
         /// What went wrong, without secrets.
         why: String,
     },
@@ -434,6 +449,8 @@ pub enum CredentialKind {
     GeminiCli,
     /// A credential of Google Cloud. The reason says what to do.
     GoogleCloud,
+    /// The login of the key that a request came with.
+    KeysOwn,
     /// No provider has a credential, so that the operator may choose one.
     Unset,
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Error, ErrorSource};
+use super::{CredentialKind, Error, ErrorSource};
 
 /// The properties that are fixed for each variant of [`Error`].
 pub(super) struct ErrorRow {
@@ -47,6 +47,25 @@ impl Error {
             Self::ConnectionsExhausted => {
                 (S::SERVICE_UNAVAILABLE, Some("OVERLOADED"), "connections_exhausted", Proxy)
             }
+            // Metrics tell the logins of keys from the operator's.
+            Self::CredentialsMissing { kind: CredentialKind::KeysOwn, .. } => (
+                S::SERVICE_UNAVAILABLE,
+                Some("CREDENTIALS_MISSING"),
+                "own_credentials_missing",
+                Client,
+            ),
+            Self::CredentialsRejected { kind: CredentialKind::KeysOwn, .. } => (
+                S::SERVICE_UNAVAILABLE,
+                Some("CREDENTIALS_REJECTED"),
+                "own_credentials_rejected",
+                Client,
+            ),
+            Self::CredentialsUnreadable { kind: CredentialKind::KeysOwn, .. } => (
+                S::SERVICE_UNAVAILABLE,
+                Some("CREDENTIALS_REJECTED"),
+                "own_credentials_unreadable",
+                Client,
+            ),
             Self::CredentialsMissing { .. } => (
                 S::SERVICE_UNAVAILABLE,
                 Some("CREDENTIALS_MISSING"),
@@ -179,6 +198,15 @@ impl Error {
                 "upstream_unreachable",
                 Upstream,
             ),
+            Self::UsageNotCounted => {
+                (S::NOT_FOUND, Some("USAGE_NOT_COUNTED"), "usage_not_counted", Operator)
+            }
+            Self::UsageParameter { .. } => {
+                (S::BAD_REQUEST, Some("BAD_PARAMETER"), "usage_parameter", Client)
+            }
+            Self::UsageUnreadable { .. } => {
+                (S::SERVICE_UNAVAILABLE, Some("USAGE_UNREADABLE"), "usage_unreadable", Operator)
+            }
             Self::ValidationRequired { .. } => {
                 (S::FORBIDDEN, Some("VALIDATION_REQUIRED"), "validation_required", Operator)
             }

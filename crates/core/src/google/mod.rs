@@ -5,6 +5,7 @@ pub mod error;
 mod provider_kind;
 pub mod status;
 pub mod usage;
+pub(crate) mod usage_scan;
 
 pub use provider_kind::ProviderKind;
 

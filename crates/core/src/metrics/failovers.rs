@@ -24,8 +24,11 @@ impl FailoverCounts {
 
     /// Counts one failover.
     pub(crate) fn add(&self, from: UpstreamId, to: UpstreamId, reason: FailoverReason) {
-        let pair = usize::from(from.0) * self.names.len() + usize::from(to.0);
-        if let Some(counts) = self.counts.get(pair) {
+        let (from, to) = (from.position(), to.position());
+        // A key's own upstream is none of these.
+        let is_counted = from.max(to) < self.names.len();
+        let pair = from.saturating_mul(self.names.len()).saturating_add(to);
+        if let Some(counts) = self.counts.get(pair).filter(|_| is_counted) {
             counts[reason as usize].fetch_add(1, Relaxed);
         }
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::exposition::{ExpositionFormat, MetricFamily, MetricKind, Sample, SampleValue};
 use super::histogram::Histogram;
+use super::key_families::of_keys;
 use super::labels::{CACHE_RESULTS, METHODS, STATUS_CLASSES, TOKEN_KINDS};
 use super::names::LABELS;
 use super::{CredentialStatus, HealthInput, Metrics};
@@ -17,6 +18,7 @@ impl Metrics {
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
         families.extend(self.of_dialects());
+        families.extend(of_keys(health.keys.as_ref()));
         families.extend(self.connection_families());
         families.extend(self.permit_families(health));
         families.extend(self.of_upstream());
@@ -24,6 +26,7 @@ impl Metrics {
         families.extend(self.of_inabilities(health));
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
+        families.extend(Self::of_key_logins(health));
         families.extend(self.of_process(health));
         families
     }

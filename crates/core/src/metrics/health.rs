@@ -8,7 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
-use super::{BreakerState, EndpointMetrics, Metrics, UpstreamMetrics, ratio, rounded};
+use super::{
+    BreakerState, EndpointMetrics, KeyLoginInput, KeysInput, Metrics, UpstreamMetrics, ratio,
+    rounded,
+};
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 use crate::time::{Monotonic, Timestamp};
@@ -23,6 +26,8 @@ pub(crate) struct HealthInput {
     pub(crate) store_stats: StoreStats,
     /// In order of preference; at least one.
     pub(crate) upstreams: Vec<UpstreamInput>,
+    /// The logins of keys. None of them makes the proxy's health worse.
+    pub(crate) key_logins: Vec<KeyLoginInput>,
     /// Another upstream takes the requests that one cannot serve (`FAILOVER`).
     pub(crate) fails_over: bool,
     /// `MAX_CONCURRENT_REQUESTS`.
@@ -38,6 +43,8 @@ pub(crate) struct HealthInput {
     /// `MEMORY_BUDGET_BYTES`.
     pub(crate) memory_limit: usize,
     pub(crate) process_stats: ProcessStats,
+    /// What keys have used. `None` without `[[key]]` tables, and where it is not shown.
+    pub(crate) keys: Option<KeysInput>,
 }
 
 /// The state of one upstream.
@@ -191,6 +198,10 @@ impl Metrics {
             },
             "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
         });
+        if !input.key_logins.is_empty() {
+            let shown = input.key_logins.iter().map(|it| self.shown_login(it, input.clock));
+            checks["key_logins"] = shown.collect();
+        }
         if let Some(lost) = input.process_stats.audit_lines_lost {
             checks["audit_log"] = json!({ "lines_lost": lost });
         }
@@ -223,7 +234,7 @@ impl Metrics {
         (at.0 != 0).then(|| seconds_stamp(at))
     }
 
-    fn resting(&self, model: &RestingModelStatus, clock: Timestamp) -> Value {
+    pub(super) fn resting(&self, model: &RestingModelStatus, clock: Timestamp) -> Value {
         json!({
             "model": model.model,
             "method": model.method,
@@ -279,7 +290,7 @@ impl HealthInput {
 }
 
 impl UpstreamInput {
-    fn credentials(&self) -> Value {
+    pub(super) fn credentials(&self) -> Value {
         match &self.credentials {
             CredentialStatus::Ok => json!({ "status": "ok" }),
             CredentialStatus::Failed(label, message) => {
@@ -288,7 +299,7 @@ impl UpstreamInput {
         }
     }
 
-    fn token(&self, clock: Timestamp) -> Value {
+    pub(super) fn token(&self, clock: Timestamp) -> Value {
         let expiry = self.token.at();
         json!({
             "status": if self.token == TokenExpiry::NoToken { "none" } else { "alive" },
@@ -356,7 +367,7 @@ impl EndpointMetrics {
     }
 }
 
-fn exhausted((model, reset): &(String, Timestamp), clock: Timestamp) -> Value {
+pub(super) fn exhausted((model, reset): &(String, Timestamp), clock: Timestamp) -> Value {
     json!({
         "model": model,
         "until": seconds_stamp(*reset),

@@ -177,6 +177,7 @@ pub(super) fn method_index(operation: Option<Operation>) -> usize {
             | Operation::Options
             | Operation::Ready
             | Operation::Root
+            | Operation::Usage
             | Operation::VertexResource,
         )
         | None => 9,

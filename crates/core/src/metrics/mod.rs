@@ -13,6 +13,8 @@ mod failovers;
 mod families;
 mod health;
 mod histogram;
+mod key_families;
+mod key_logins;
 mod labels;
 mod names;
 #[cfg(test)]
@@ -34,6 +36,8 @@ pub(crate) use exposition::ExpositionFormat;
 pub(crate) use health::{
     CredentialStatus, HealthInput, InabilityStatus, RestingModelStatus, UpstreamInput,
 };
+pub(crate) use key_families::KeysInput;
+pub(crate) use key_logins::KeyLoginInput;
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
 use dialects::DialectCounts;
@@ -124,6 +128,10 @@ struct UpstreamMetrics {
 }
 
 impl Metrics {
+    /// The position of the endpoints of keys' own upstreams: no failure there says anything of the operator's
+    /// upstreams, which health and alerts are about.
+    pub(crate) const NO_ENDPOINT: usize = 1 << 30;
+
     /// Makes counters at zero, whose time begins now. `upstreams` are the names in order of preference,
     /// each with its base URLs.
     pub(crate) fn new<'a>(

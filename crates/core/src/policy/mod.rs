@@ -4,6 +4,7 @@
 //! | Policy | Decides |
 //! |---|---|
 //! | [`breaker`] | whether an endpoint or a model that keeps failing may be called |
+//! | [`budget`] | whether a key may use more of its limits |
 //! | [`call_signatures`] | nothing: the signatures of calls, which some clients do not bring back |
 //! | [`cache`] | whether a request uses the answer to an equal one, waits for it, or asks upstream |
 //! | [`endpoint`] | which of several endpoints a call goes to |

@@ -1,29 +1,35 @@
 //! Who may ask for what: the first step in the life of a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
 
 use super::Proxy;
+use super::allowed::check_admin;
 use crate::access::{self, Attempt, Needs};
 use crate::caller::Caller;
 use crate::context::{Deadline, RequestContext};
+use crate::dialect::Operation;
 use crate::dialect::gemini::route::{Route, RouteError};
 use crate::error::Error;
 use crate::platform::{Admission, Platform};
+use crate::upstream::UpstreamList;
 
 impl Proxy {
     /// Refuses strangers, unknown routes, and callers beyond their rate limit. Requests that are refused
-    /// here do not count in the statistics of served requests.
+    /// here do not count in the statistics of served requests. Returns the upstreams of the key too;
+    /// `None` stands for the operator's.
     pub(super) async fn admit<P: Platform>(
         &self,
         parts: &Parts,
         route: Result<Route, RouteError>,
         context: &mut RequestContext<P>,
-    ) -> Result<Route, Error> {
+    ) -> Result<(Route, Option<Arc<UpstreamList>>), Error> {
         let route = match route {
             Err(error)
-                if self.settings.dialects.gemini && !self.upstreams.is_code_assist_alone() =>
+                if self.settings.dialects.gemini
+                    && !self.upstreams.operators.is_code_assist_alone() =>
             {
                 self.with_copies(error, parts)
             }
@@ -41,20 +47,28 @@ impl Proxy {
         context.peer = address;
         let from = Caller::new(None, address);
         let attempt = Attempt { guesses: &self.guesses, from, now: context.received };
-        let access = &self.reloadable().access;
-        let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
+        let reloadable = self.reloadable();
+        let client = reloadable.access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
         context.caller = client.key.map_or(from, Caller::Key);
         context.client = client.label;
+        let mut upstreams = None;
         if let Some(holder) = client.holder {
             if let Some(since) = holder.expired(|| context.platform().wall_clock()) {
                 return Err(Error::ApiKeyExpired { since });
             }
+            upstreams = reloadable.upstreams.of(&holder.settings.digest);
             context.holder = Some(holder);
         }
-        let route = route.map_err(|error| self.route_error(error, parts.uri.path()))?;
+        let route = route.map_err(|error| self.route_error(error, parts.uri.path(), context))?;
         let route = self.on_port(route, parts)?;
         let operation = route.operation();
-        self.check_protocol(&route)?;
+        if operation != Operation::Usage
+            && context.holder.as_ref().is_some_and(|holder| holder.is_operator())
+        {
+            return Err(Error::ApiKeyInvalid);
+        }
+        self.check_protocol(&route, context)?;
+        check_admin(context, &route)?;
         if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
             return Err(Error::ShuttingDown);
         }
@@ -69,7 +83,7 @@ impl Proxy {
             return Err(Error::Overloaded { after: MEMORY_RETRY_AFTER });
         }
         context.admitted = true;
-        Ok(route)
+        Ok((route, upstreams))
     }
 }
 

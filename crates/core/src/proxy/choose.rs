@@ -1,5 +1,7 @@
 //! The choice of an upstream: those that may serve a request, in the operator's order.
 
+use std::sync::Arc;
+
 use http::HeaderName;
 use http::request::Parts;
 
@@ -10,7 +12,7 @@ use crate::error::Error;
 use crate::platform::Platform;
 use crate::provider::ProviderKind;
 use crate::provider::vertex::path::VertexPathError;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamList};
 
 /// What a request asks of an upstream.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +25,7 @@ pub(super) struct Asked<'a> {
 /// The upstreams that may serve a request, from the most to the least preferred.
 #[derive(Debug, Clone)]
 pub(super) struct Candidates<'a> {
-    rest: std::slice::Iter<'a, Upstream>,
+    rest: std::slice::Iter<'a, Arc<Upstream>>,
     asked: Asked<'a>,
     /// The client has named the upstream, so that no other one is tried.
     pub(super) is_pinned: bool,
@@ -34,7 +36,7 @@ impl<'a> Iterator for Candidates<'a> {
 
     fn next(&mut self) -> Option<&'a Upstream> {
         let asked = self.asked;
-        self.rest.find(|upstream| may_serve(upstream, asked))
+        self.rest.find(|upstream| may_serve(upstream, asked)).map(|upstream| &**upstream)
     }
 }
 
@@ -47,12 +49,13 @@ impl Proxy {
     /// The upstreams that may serve a request; at least one, which comes first. A client may name one
     /// with a header.
     pub(super) fn candidates<'a>(
-        &'a self,
+        &self,
+        upstreams: &'a UpstreamList,
         parts: &Parts,
         asked: Asked<'a>,
     ) -> Result<(&'a Upstream, Candidates<'a>), Error> {
         let pinned = parts.headers.get(UPSTREAM).map(|name| name.to_str().unwrap_or_default());
-        let all = self.upstreams.as_slice();
+        let all = upstreams.as_slice();
         let among = match pinned {
             None => all,
             Some(name) => {
@@ -67,44 +70,45 @@ impl Proxy {
         let mut candidates = Candidates { rest: among.iter(), asked, is_pinned: pinned.is_some() };
         match candidates.next() {
             Some(first) => Ok((first, candidates)),
-            None => Err(self.not_offered(&among[0], asked)),
+            None => Err(not_offered(upstreams, &among[0], asked)),
         }
     }
 
     /// Records which upstream a request goes to. A client with one upstream knows it.
     pub(super) fn use_upstream<P: Platform>(
         &self,
+        upstreams: &UpstreamList,
         upstream: &Upstream,
         context: &mut RequestContext<P>,
     ) {
-        if self.upstreams.are_several() {
+        if upstreams.is_named {
             context.set_upstream(&upstream.name);
         }
     }
+}
 
-    /// The error for a request that `upstream`, the preferred one, cannot serve.
-    fn not_offered(&self, upstream: &Upstream, asked: Asked<'_>) -> Error {
-        let others = self.upstreams.iter().filter(|other| may_serve(other, asked));
-        let others = others.map(|other| other.name.to_string()).collect();
-        let what = asked.operation.map(Operation::label).unwrap_or_default().to_owned();
-        let upstream_name = upstream.name.to_string();
-        if upstream.calls.provider.is_express() && upstream.serves(asked.model) {
-            return Error::NeedsProject { what, upstream: upstream_name, others };
-        }
-        // An upstream at the same provider that does not serve the model would lack it too.
-        let has_it = asked.operation.is_some_and(|it| upstream.calls.provider.offers(it));
-        let provider = asked.operation.map(|operation| match operation {
-            Operation::VertexResource => ProviderKind::Vertex,
-            Operation::PassThrough => ProviderKind::CodeAssist,
-            _ => ProviderKind::GeminiApi,
-        });
-        Error::NotOffered {
-            what,
-            model: Some(asked.model).filter(|model| !model.is_empty()).map(str::to_owned),
-            upstream: Some(upstream_name),
-            others,
-            provider: provider.filter(|_| !has_it).map(ProviderKind::word),
-        }
+/// The error for a request that `upstream`, the preferred one, cannot serve.
+fn not_offered(upstreams: &UpstreamList, upstream: &Upstream, asked: Asked<'_>) -> Error {
+    let others = upstreams.iter().filter(|other| may_serve(other, asked));
+    let others = others.map(|other| other.name.to_string()).collect();
+    let what = asked.operation.map(Operation::label).unwrap_or_default().to_owned();
+    let upstream_name = upstream.name.to_string();
+    if upstream.calls.provider.is_express() && upstream.serves(asked.model) {
+        return Error::NeedsProject { what, upstream: upstream_name, others };
+    }
+    // An upstream at the same provider that does not serve the model would lack it too.
+    let has_it = asked.operation.is_some_and(|it| upstream.calls.provider.offers(it));
+    let provider = asked.operation.map(|operation| match operation {
+        Operation::VertexResource => ProviderKind::Vertex,
+        Operation::PassThrough => ProviderKind::CodeAssist,
+        _ => ProviderKind::GeminiApi,
+    });
+    Error::NotOffered {
+        what,
+        model: Some(asked.model).filter(|model| !model.is_empty()).map(str::to_owned),
+        upstream: Some(upstream_name),
+        others,
+        provider: provider.filter(|_| !has_it).map(ProviderKind::word),
     }
 }
 

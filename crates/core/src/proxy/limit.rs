@@ -1,11 +1,13 @@
 //! The proxy's own rate limit (`docs/ACCESS.md`).
 
 use std::sync::Mutex;
+use std::time::Duration;
 
+use crate::caller::RateStanding;
 use crate::context::RequestContext;
 use crate::error::{Error, RateLimitName};
 use crate::platform::Platform;
-use crate::policy::rate_limit::RateLimiter;
+use crate::policy::rate_limit::{KeyRequests, RateLimiter};
 use crate::settings::Settings;
 use crate::sync::lock;
 
@@ -22,37 +24,86 @@ impl CallerLimits {
         Self { rate: rate.map(Mutex::new) }
     }
 
-    /// Counts the request, and fails if its caller has reached the limit. With a shared store both the
-    /// process's own count and the one of all processes hold: the own one is never greater, unless the
-    /// store has lost counts.
+    /// Counts the request, and fails if its caller has reached the limit, or its key `requests_per_minute`.
     pub(super) async fn admit<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
     ) -> Result<(), Error> {
-        let Some(limiter) = &self.rate else { return Ok(()) };
-        let platform = context.platform();
-        let caller = context.caller;
-        // The own count comes first: what it refuses is not counted for all, and its entries leave the
-        // window no later than those of the store.
-        let own = lock(limiter).ask(&caller, platform.now());
-        let standing = if own.refused.is_none() && platform.has_shared_store() {
-            let rate = lock(limiter).rate();
-            // Boxed to keep the future small when there is no shared store.
-            match Box::pin(platform.count_request(&caller, rate)).await {
-                Some(of_all) if of_all.refused.is_some() => {
-                    lock(limiter).take_back(&caller, platform.now());
-                    of_all
-                }
-                Some(of_all) => of_all.and(own),
-                None => own,
+        let mut tightest = None;
+        if let Some(limiter) = &self.rate {
+            let standing = admit_caller(limiter, context).await;
+            context.headers.extend(standing.headers());
+            if let Some(after) = standing.refused {
+                return Err(Error::RateLimited { limit: RateLimitName::AllCallers, after });
             }
-        } else {
-            own
-        };
-        context.headers.extend(standing.headers());
-        match standing.refused {
-            Some(after) => Err(Error::RateLimited { limit: RateLimitName::AllCallers, after }),
-            None => Ok(()),
+            tightest = Some(standing);
         }
+        let Some(limit) = context.holder.as_ref().and_then(|it| it.settings.requests_per_minute)
+        else {
+            return Ok(());
+        };
+        // Boxed to keep the future small, since few keys have such a limit.
+        let standing = Box::pin(admit_key(limit, context)).await;
+        let is_tighter = |other: RateStanding| {
+            let share = |left: u32, limit: u32| u64::from(left) * u64::from(limit);
+            share(standing.remaining, other.limit) <= share(other.remaining, standing.limit)
+        };
+        if standing.refused.is_some() || tightest.is_none_or(is_tighter) {
+            for (name, value) in &standing.headers() {
+                context.headers.insert(name, value.clone());
+            }
+        }
+        let Some(after) = standing.refused else { return Ok(()) };
+        if let Some(limiter) = &self.rate {
+            lock(limiter).take_back(&context.caller, context.platform().now());
+        }
+        Err(Error::RateLimited { limit: RateLimitName::RequestsPerMinute, after })
+    }
+}
+
+/// Counts a request of any caller. With a shared store both the process's own count and the one of all processes
+/// hold: the own one is never greater, unless the store has lost counts.
+async fn admit_caller<P: Platform>(
+    limiter: &Mutex<RateLimiter>,
+    context: &RequestContext<P>,
+) -> RateStanding {
+    let platform = context.platform();
+    let caller = context.caller;
+    // The own count comes first: what it refuses is not counted for all, and its entries leave the
+    // window no later than those of the store.
+    let own = lock(limiter).ask(&caller, platform.now());
+    if own.refused.is_some() || !platform.has_shared_store() {
+        return own;
+    }
+    let rate = lock(limiter).rate();
+    // Boxed to keep the future small when there is no shared store.
+    match Box::pin(platform.count_request(&caller, rate)).await {
+        Some(of_all) if of_all.refused.is_some() => {
+            lock(limiter).take_back(&caller, platform.now());
+            of_all
+        }
+        Some(of_all) => of_all.and(own),
+        None => own,
+    }
+}
+
+/// Counts a request of a key within `requests_per_minute`, in the same way.
+async fn admit_key<P: Platform>(limit: u32, context: &RequestContext<P>) -> RateStanding {
+    let platform = context.platform();
+    let rate = KeyRequests::per_minute(limit);
+    let none = RateStanding { limit, remaining: limit, reset: Duration::ZERO, refused: None };
+    let Some(holder) = &context.holder else { return none };
+    let account = &holder.account;
+    let own = account.ask_requests(rate, platform.now());
+    if own.refused.is_some() || !platform.has_shared_store() {
+        return own;
+    }
+    match platform.count_request(&account.requests_identity, rate).await {
+        Some(of_all) if of_all.refused.is_some() => {
+            account.take_back_request();
+            of_all
+        }
+        Some(of_all) => of_all.and(own),
+        None => own,
     }
 }

@@ -12,6 +12,7 @@ use crate::dialect::gemini::route::{self, Route};
 use crate::error::Error;
 use crate::metrics::{ExpositionFormat, HealthInput};
 use crate::platform::{AdminPort, Platform, ProcessStats};
+use crate::settings::Settings;
 
 impl Proxy {
     /// Answers `GET /`, `/health`, `/health/detailed`, `/live`, `/metrics`, `/ready` and `OPTIONS *`,
@@ -58,12 +59,14 @@ impl Proxy {
                 headers.insert(CACHE_CONTROL, NO_STORE);
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
                 let process_stats = platform.process_stats();
-                let input = HealthInput { process_stats, ..self.health_input(platform) };
+                let keys = self.keys_input(platform);
+                let input = HealthInput { process_stats, keys, ..self.health_input(platform) };
                 (StatusCode::OK, Bytes::from(self.metrics.exposition(&input, format)))
             }
             _ if accepts_html(parts) => {
-                headers.extend(page::headers());
-                (StatusCode::OK, Bytes::from_static(page::HTML.as_bytes()))
+                let page = page::page(self.has_try(parts));
+                headers.extend(page.headers());
+                (StatusCode::OK, Bytes::from_static(page.html.as_bytes()))
             }
             _ => {
                 headers.insert(CONTENT_TYPE, JSON);
@@ -84,12 +87,18 @@ impl Proxy {
         }
         let on_admin_port = port == ServedPort::Admin;
         let is_served = match &route {
-            Route::Health | Route::Live | Route::Ready | Route::Options => true,
+            Route::Health | Route::Live | Route::Ready | Route::Options | Route::Usage => true,
             Route::Root => on_admin_port || !accepts_html(parts),
             Route::HealthDetailed | Route::Metrics { .. } => on_admin_port,
             _ => !on_admin_port,
         };
         if is_served { Ok(route) } else { Err(route::not_found(&parts.method, &parts.uri).into()) }
+    }
+
+    /// Whether the status page can send a prompt: the port serves the API, and the operator wants it.
+    fn has_try(&self, parts: &Parts) -> bool {
+        let Settings { status_page_try, dialects, .. } = &*self.settings;
+        *status_page_try && dialects.gemini && self.port(parts) != ServedPort::Admin
     }
 
     fn port(&self, parts: &Parts) -> ServedPort {
@@ -109,7 +118,13 @@ impl Proxy {
             now,
             store_connected: platform.store_connected(),
             store_stats: platform.store_stats(),
-            upstreams: self.upstreams.iter().map(|it| it.health(clock, now)).collect(),
+            upstreams: self.upstreams.operators.iter().map(|it| it.health(clock, now)).collect(),
+            key_logins: self
+                .upstreams
+                .own()
+                .iter()
+                .filter_map(|own| own.key_login(clock, now))
+                .collect(),
             fails_over: !self.settings.failover.is_off(),
             most_requests: self.settings.max_concurrent_requests,
             most_per_caller: self.permits_per_caller(),
@@ -118,6 +133,7 @@ impl Proxy {
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
             process_stats: ProcessStats::default(),
+            keys: None,
         }
     }
 }
@@ -128,4 +144,4 @@ fn accepts_html(parts: &Parts) -> bool {
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

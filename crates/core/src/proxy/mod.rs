@@ -4,6 +4,8 @@
 //! response. A step of `answer` that is longer than a few lines is a module of its own.
 
 mod admit;
+mod allowed;
+mod budget;
 pub mod check;
 mod choose;
 mod coalesce;
@@ -24,6 +26,7 @@ mod respond;
 mod root;
 mod source;
 mod translated;
+mod usage;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +43,7 @@ use tracing::{Instrument, Span};
 
 use crate::access;
 use crate::body::ProxyBody;
+use crate::caller::KeyDigest;
 use crate::context::{RequestContext, request_span};
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::route::DialectRoute;
@@ -91,18 +95,19 @@ impl Proxy {
     pub fn new<P: Platform>(settings: Settings, platform: &P) -> Self {
         let settings = Arc::new(settings);
         let (clock, now) = (platform.wall_clock(), platform.now());
-        let upstreams = settings.upstreams.iter().map(|it| (&it.name, &*it.endpoints));
-        let metrics = Arc::new(Metrics::new(upstreams, clock, now));
+        let operators = settings.upstreams.iter().map(|it| (&it.name, &*it.endpoints));
+        let metrics = Arc::new(Metrics::new(operators, clock, now));
         let memory = MemoryBudget::new(settings.memory_budget_bytes);
         memory.set_keys(settings.number_of_keys());
         let keys = Keys::new(ProcessId(platform.random()));
+        let upstreams = Upstreams::new(&settings, &metrics);
         Self {
-            reloadable: RwLock::new(ReloadableSettings::new(&settings, &keys)),
+            reloadable: RwLock::new(ReloadableSettings::new(&settings, &keys, &upstreams)),
             keys,
             limits: CallerLimits::new(&settings),
             guesses: Mutex::default(),
             coalescer: Coalescer::new(&settings, &metrics),
-            upstreams: Upstreams::new(&settings, &metrics),
+            upstreams,
             memory,
             metrics,
             call_signatures: Some(settings.signature_cache_bytes)
@@ -110,6 +115,16 @@ impl Proxy {
                 .map(|bytes| Arc::new(CallSignatures::new(bytes))),
             settings,
         }
+    }
+
+    /// Accepts one more key, which may read `/usage` of all keys and nothing else. It is for commands on the
+    /// machine of the proxy, and is in no list of keys.
+    #[must_use]
+    pub fn with_operator_key(mut self, digest: KeyDigest) -> Self {
+        self.keys.set_operator(digest);
+        let reloadable = ReloadableSettings::new(&self.settings, &self.keys, &self.upstreams);
+        self.reloadable = RwLock::new(reloadable);
+        self
     }
 
     /// Answers one request. Dropping the future, or the answer's body, is the client going away.
@@ -187,31 +202,51 @@ impl Proxy {
     }
 
     async fn run<P: Platform>(&self, platform: &P, job: Job) {
+        let (Job::DiscoverProject(id, _)
+        | Job::ListModels(id, _)
+        | Job::LookAfter(id)
+        | Job::PublishAnswer { upstream: id, .. }
+        | Job::PublishQuotas(id)
+        | Job::RefreshToken(id, _)) = &job;
+        let Some(upstream) = self.upstreams.get(*id) else { return };
         match job {
-            Job::DiscoverProject(upstream, lease) => {
-                self.upstreams.get(upstream).discover_project(platform, lease).await;
+            Job::DiscoverProject(_, lease) => upstream.discover_project(platform, lease).await,
+            Job::ListModels(_, lease) => upstream.list_models(platform, lease).await,
+            Job::LookAfter(_) => upstream.look_after(platform).await,
+            Job::PublishAnswer { key, answer, lock, .. } => {
+                self.coalescer.publish(platform, &upstream.calls.auth, &key, answer, lock).await;
             }
-            Job::ListModels(upstream, lease) => {
-                self.upstreams.get(upstream).list_models(platform, lease).await;
-            }
-            Job::PublishAnswer { upstream, key, answer, lock } => {
-                let auth = &self.upstreams.get(upstream).calls.auth;
-                self.coalescer.publish(platform, auth, &key, answer, lock).await;
-            }
-            Job::PublishQuotas(upstream) => {
-                self.upstreams.get(upstream).publish_quotas(platform).await;
-            }
-            Job::RefreshToken(upstream, lease) => {
-                self.upstreams.get(upstream).refresh_token(platform, lease).await;
-            }
+            Job::PublishQuotas(_) => upstream.publish_quotas(platform).await,
+            Job::RefreshToken(_, lease) => upstream.refresh_token(platform, lease).await,
         }
     }
 
-    /// Looks after tokens, credential files and what other processes have found out. A shell calls it
-    /// about once a second.
+    /// Looks after the usage of keys, tokens, credential files and what other processes have found out. A shell
+    /// calls it about once a second.
     pub async fn tick<P: Platform>(&self, platform: &P) {
         self.metrics.log_left_out(false, platform.now());
+        self.keys.flush(platform).await;
+        self.keys.load(platform).await;
         self.upstreams.tick(platform).await;
+        self.keys.remove_old_usage(platform, self.settings.usage_retention_days).await;
+    }
+
+    /// True if the usage of keys is counted: there are tables.
+    pub fn counts_usage(&self) -> bool {
+        !self.keys.are_none()
+    }
+
+    /// Sends what keys have used since the last time to the store, and what their requests in flight have
+    /// reserved. A shell without regular ticks calls it while requests run, and after them. True if the store then
+    /// has all that was used.
+    pub async fn send_usage<P: Platform>(&self, platform: &P) -> bool {
+        self.keys.flush(platform).await;
+        self.keys.is_all_sent()
+    }
+
+    /// Stores what keys have used. The shell calls it when it stops, once no request is left.
+    pub async fn flush_usage<P: Platform>(&self, platform: &P) {
+        self.keys.flush_all(platform).await;
     }
 
     /// Writes the log lines that are held back. The shell calls it when it stops.
@@ -269,8 +304,9 @@ impl Proxy {
         };
         let is_gemini_api =
             |upstream: &Upstream| upstream.calls.provider.kind() == ProviderKind::GeminiApi;
-        let is_copied =
-            dialects.gemini && route.is_in_gemini_api() && self.upstreams.iter().any(is_gemini_api);
+        let is_copied = dialects.gemini
+            && route.is_in_gemini_api()
+            && self.upstreams.operators.iter().any(is_gemini_api);
         is_on && !is_copied
     }
 
@@ -282,42 +318,46 @@ impl Proxy {
         body: B,
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
-        let route = self.admit(parts, route, context).await?;
+        let (route, upstreams) = self.admit(parts, route, context).await?;
+        // A reload may remove the key, and the request keeps its upstreams to its end.
+        let upstreams = upstreams.as_deref().unwrap_or(&self.upstreams.operators);
         match route {
             Route::Count { model, form } => {
-                let target = ModelTarget { parts, model: &model, form };
+                let target = ModelTarget { upstreams, parts, model: &model, form };
                 self.whole(Unread(&target, body), context, WholeCall::CountTokens)
                     .await
                     .map(Answer::from)
             }
             Route::Embed { model, form, batch } => {
-                let target = ModelTarget { parts, model: &model, form };
+                let target = ModelTarget { upstreams, parts, model: &model, form };
                 let call = if batch { WholeCall::BatchEmbed } else { WholeCall::Embed };
                 self.whole(Unread(&target, body), context, call).await.map(Answer::from)
             }
             Route::Generate { model, form } => {
-                let target = ModelTarget { parts, model: &model, form };
+                let target = ModelTarget { upstreams, parts, model: &model, form };
                 self.whole(Unread(&target, body), context, WholeCall::Generate)
                     .await
                     .map(Answer::from)
             }
             // Boxed, so that the future of a usual request has no room for them.
-            Route::Copy(path) => Box::pin(self.copy(parts, body, context, &path)).await,
+            Route::Copy(path) => Box::pin(self.copy(upstreams, parts, body, context, &path)).await,
             Route::Stream { model, framing, form } => {
-                let target = ModelTarget { parts, model: &model, form };
+                let target = ModelTarget { upstreams, parts, model: &model, form };
                 self.stream(Unread(&target, body), context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
-                Box::pin(self.pass_through(parts, body, context, &suffix, alt.as_deref())).await
+                let passed = (suffix.as_ref(), alt.as_deref());
+                Box::pin(self.pass_through(upstreams, parts, body, context, passed)).await
             }
             Route::Models { form, .. } | Route::Model { form, .. } => {
-                Box::pin(self.answer_models(parts, context, &route, form)).await
+                Box::pin(self.answer_models(upstreams, parts, context, &route, form)).await
             }
             Route::Translated(call, _) => {
-                Box::pin(self.translated(parts, body, context, &call)).await
+                Box::pin(self.translated(upstreams, parts, body, context, &call)).await
             }
+            Route::Usage => Box::pin(self.usage(parts, context)).await,
             Route::VertexResource(resource) => {
-                Box::pin(self.vertex_resource(parts, body, context, &resource)).await
+                Box::pin(self.vertex_resource(upstreams, parts, body, context, &resource)).await
             }
             Route::Root
             | Route::Health

@@ -10,7 +10,7 @@ use super::coalesce::Lookup;
 use super::failover::{self, Choice};
 use super::prepare::{ModelRequest, ModelTarget, PreparedRequest};
 use super::respond::{self, Answer};
-use crate::context::{CacheUse, RequestContext};
+use crate::context::{CacheUse, ChargeRule, RequestContext};
 use crate::dialect::gemini::route::Framing;
 use crate::dialect::{ModelCall, StreamFormat, WholeCall};
 use crate::error::Error;
@@ -57,7 +57,7 @@ impl Proxy {
             match self.coalescer.find(choice.upstream(), &prepared.cache, call, context).await? {
                 Lookup::Lead(leader) => leader,
                 Lookup::Found(mut answer) => {
-                    self.note_giver(&answer.headers, context);
+                    self.note_giver(request.target.upstreams, &answer.headers, context);
                     answer.headers.extend(prepared.headers);
                     return Ok(answer);
                 }
@@ -87,8 +87,14 @@ impl Proxy {
         call: WholeCall,
         context: &mut RequestContext<P>,
     ) -> Result<CachedAnswer, Error> {
+        let rule = match call {
+            WholeCall::CountTokens => ChargeRule::Nothing,
+            WholeCall::BatchEmbed | WholeCall::Embed => ChargeRule::Prompt,
+            WholeCall::Generate => ChargeRule::PromptAndAnswer,
+        };
+        self.reserve(rule, context.bytes_in, context).await?;
         loop {
-            self.announce(choice, context);
+            self.announce(request.target.upstreams, choice, context);
             let way = (choice.upstream(), &*request, &mut *prepared);
             let error = match self.ask_once(way, call, context).await {
                 Ok(answer) => {
@@ -160,8 +166,9 @@ impl Proxy {
             None => self.prepare(choice.upstream(), request, context).await?,
             Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,
         };
+        self.reserve(ChargeRule::PromptAndAnswer, context.bytes_in, context).await?;
         loop {
-            self.announce(&mut choice, context);
+            self.announce(request.target.upstreams, &mut choice, context);
             if let Some(source) = &request.source
                 && let Some(early) = &source.early
                 && let Some(form) = self.answer_form(source, context)

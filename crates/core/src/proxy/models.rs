@@ -4,6 +4,7 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use super::Proxy;
+use super::allowed::check_model;
 use super::choose::Asked;
 use super::prepare::MODEL;
 use super::respond::{self, Answer, put};
@@ -12,21 +13,22 @@ use crate::dialect::gemini::models;
 use crate::dialect::gemini::route::{ClientMode, PathForm, Route};
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::upstream::{Account, CodeAssistAccount, Upstream, VertexAccount};
+use crate::upstream::{Account, CodeAssistAccount, Upstream, UpstreamList, VertexAccount};
 
 impl Proxy {
     /// Answers a request for the models or for one of them. The first upstream's list counts: what another
     /// one has besides is served only if that one is asked.
     pub(super) async fn answer_models<P: Platform>(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         context: &mut RequestContext<P>,
         route: &Route,
         form: PathForm,
     ) -> Result<Answer<P>, Error> {
         let asked = Asked { operation: context.operation, model: "" };
-        let (upstream, _) = self.candidates(parts, asked)?;
-        self.use_upstream(upstream, context);
+        let (upstream, _) = self.candidates(upstreams, parts, asked)?;
+        self.use_upstream(upstreams, upstream, context);
         match (&upstream.account, route) {
             (Account::GeminiApi(_), _) => {
                 self.copy_models(parts, context, route, form, upstream).await
@@ -36,6 +38,7 @@ impl Proxy {
             }
             (Account::Vertex(account), Route::Models { page_size, page_token, .. }) => {
                 let models = upstream.vertex_models(account, context).await?;
+                let models = self.allowed_models(context, upstream, models);
                 let body = models::list(&models, *page_size, page_token.as_deref())?;
                 Ok(respond::json(HeaderMap::new(), body))
             }
@@ -45,6 +48,7 @@ impl Proxy {
             (Account::CodeAssist(account), Route::Models { page_size, page_token, .. }) => {
                 let began = context.platform().now();
                 let models = account.models.models(context, began).await?;
+                let models = self.allowed_models(context, upstream, models);
                 let body = models::list(&models, *page_size, page_token.as_deref())?;
                 Ok(respond::json(HeaderMap::new(), body))
             }
@@ -64,6 +68,7 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let reloadable = self.reloadable();
         let model = upstream.model(requested, &reloadable.model_aliases);
+        check_model(context, model)?;
         let found = upstream.vertex_model(account, model, context).await?;
         let found = found.as_slice();
         let Some(body) = models::one(found, model) else {
@@ -85,11 +90,12 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let began = context.platform().now();
         let models = account.models.models(context, began).await?;
+        let reloadable = self.reloadable();
+        let model = upstream.model(requested, &reloadable.model_aliases);
+        check_model(context, model)?;
         if let Some(body) = models::one(&models, requested) {
             return Ok(respond::json(HeaderMap::new(), body));
         }
-        let reloadable = self.reloadable();
-        let model = upstream.model(requested, &reloadable.model_aliases);
         let Some(body) = models::one(&models, model) else {
             return Err(Error::NotFound { what: format!("models/{requested}") });
         };

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::Proxy;
+use super::allowed::check_model;
 use super::choose::{Asked, path_error};
 use super::coalesce::CacheRequest;
 use super::dropped::put_dropped;
@@ -35,10 +36,12 @@ use crate::provider::request::UpstreamRequest;
 use crate::provider::vertex_client::VertexClientError;
 use crate::settings::ModelAlias;
 use crate::time::Monotonic;
-use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
+use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream, UpstreamList};
 
 /// The head of a client's request to a model.
 pub(super) struct ModelTarget<'a> {
+    /// The upstreams that the client may use.
+    pub(super) upstreams: &'a UpstreamList,
     pub(super) parts: &'a Parts,
     /// The model as the client wrote it, without prefixes.
     pub(super) model: &'a Arc<str>,
@@ -101,6 +104,7 @@ impl Proxy {
         let model = model_at(upstream, request, &reloadable.model_aliases);
         let mut headers = HeaderMap::new();
         context.model = if *model == **requested { Arc::clone(requested) } else { model.into() };
+        check_model(context, model)?;
         if *model != *source.as_ref().map_or(&**requested, |source| &source.requested) {
             put(&mut headers, MODEL, model);
         }
@@ -243,7 +247,8 @@ impl Proxy {
         if !announced.is_small() {
             let now = context.platform().now();
             let (permitted, _) =
-                Box::pin(self.upstreams.primary().calls.acquire_permit(context, now)).await;
+                Box::pin(self.upstreams.operators.primary().calls.acquire_permit(context, now))
+                    .await;
             permitted?;
         }
         let body = intake::collect(context, announced, body, &limits).await?;

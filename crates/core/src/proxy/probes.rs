@@ -1,5 +1,7 @@
 //! The readiness of this process (`docs/OPERATING.md`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
@@ -7,6 +9,7 @@ use serde_json::json;
 use super::Proxy;
 use crate::job::{BackgroundJob, Job};
 use crate::platform::Platform;
+use crate::upstream::Upstream;
 
 impl Proxy {
     /// Answers `GET /ready`: 200 if a request could be served, by whichever upstream.
@@ -16,12 +19,20 @@ impl Proxy {
     pub(super) fn readiness<P: Platform>(&self, platform: &P) -> (StatusCode, Bytes) {
         let (clock, now) = (platform.wall_clock(), platform.now());
         // A process that has no regular work of its own must ask Google before it can know.
-        for upstream in self.upstreams.iter() {
+        for upstream in self.upstreams.operators.iter() {
             if let Some(lease) = upstream.calls.auth.begin_first_token(clock, now) {
                 platform.spawn_job(BackgroundJob::new(Job::RefreshToken(upstream.id, lease)));
             }
         }
         let reasons = self.unready_reasons(platform);
+        if !reasons.is_empty() {
+            // The keys with a login of their own may be served all the same.
+            for own in self.upstreams.own() {
+                if let Some(lease) = own.calls.auth.begin_first_token(clock, now) {
+                    platform.spawn_job(BackgroundJob::new(Job::RefreshToken(own.id, lease)));
+                }
+            }
+        }
         if reasons.is_empty() {
             return (StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
         }
@@ -34,9 +45,13 @@ impl Proxy {
         let stopping = self.metrics.shutting_down().then_some("shutting_down");
         let memory = self.memory.is_exhausted().then_some("memory_exhausted");
         let clock = platform.wall_clock();
-        let mut credentials = self.upstreams.iter().map(|it| it.calls.auth.unready_reason(clock));
+        let mut credentials =
+            self.upstreams.operators.iter().map(|it| it.calls.auth.unready_reason(clock));
         let first = credentials.next().flatten();
-        let credentials = first.filter(|_| credentials.all(|reason| reason.is_some()));
+        let is_ready = |it: &Arc<Upstream>| it.calls.auth.unready_reason(clock).is_none();
+        let credentials = first.filter(|_| {
+            credentials.all(|reason| reason.is_some()) && !self.upstreams.own().iter().any(is_ready)
+        });
         [stopping, credentials, memory].into_iter().flatten().collect()
     }
 }

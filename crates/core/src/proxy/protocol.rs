@@ -7,9 +7,10 @@ use http::request::Parts;
 use http_body::Body;
 
 use super::Proxy;
+use super::allowed::{check_passed, restricted};
 use super::choose::Asked;
 use super::respond::{self, Answer};
-use crate::context::RequestContext;
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::gemini::route::{self, Route, RouteError};
 use crate::error::Error;
 use crate::memory;
@@ -20,19 +21,26 @@ use crate::provider::code_assist::{self, pass_through};
 use crate::provider::vertex;
 use crate::settings::AllowedProtocol;
 use crate::time::Monotonic;
-use crate::upstream::{Account, CodeAssistAccount, Head, Upstream};
+use crate::upstream::{Account, CodeAssistAccount, Head, Upstream, UpstreamList};
 
 impl Proxy {
     /// The error for a request without a route. A protocol that is off has no paths.
-    pub(super) fn route_error(&self, error: RouteError, path: &str) -> Error {
-        let is_off = self.settings.code_assist_protocol == AllowedProtocol::Off;
+    pub(super) fn route_error<P: Platform>(
+        &self,
+        error: RouteError,
+        path: &str,
+        context: &RequestContext<P>,
+    ) -> Error {
+        let is_off = self.protocol_of(context) == AllowedProtocol::Off;
         if is_off && matches!(error, RouteError::WrongMethod { .. }) && route::is_own_path(path) {
             return protocol_is_off();
         }
         match error {
             // The public API is no stranger to an operator with several upstreams.
-            RouteError::NotOffered { what, model } if !self.upstreams.is_code_assist_alone() => {
-                let primary = self.upstreams.primary();
+            RouteError::NotOffered { what, model }
+                if !self.upstreams.operators.is_code_assist_alone() =>
+            {
+                let primary = self.upstreams.operators.primary();
                 let (upstream, others) = (primary.name.to_string(), Vec::new());
                 if primary.calls.provider.is_express() && vertex::copied::has_in_project(&what) {
                     return Error::NeedsProject { what, upstream, others };
@@ -45,9 +53,13 @@ impl Proxy {
     }
 
     /// Fails for a request of the provider's own protocol that clients may not send.
-    pub(super) fn check_protocol(&self, route: &Route) -> Result<(), Error> {
+    pub(super) fn check_protocol<P: Platform>(
+        &self,
+        route: &Route,
+        context: &RequestContext<P>,
+    ) -> Result<(), Error> {
         let Route::PassThrough { suffix, .. } = route else { return Ok(()) };
-        match self.settings.code_assist_protocol {
+        match self.protocol_of(context) {
             AllowedProtocol::All => Ok(()),
             AllowedProtocol::Off => Err(protocol_is_off()),
             AllowedProtocol::Generate if pass_through::is_session_method(suffix) => Ok(()),
@@ -64,25 +76,35 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
-        suffix: &str,
-        alt: Option<&str>,
+        (suffix, alt): (&str, Option<&str>),
     ) -> Result<Answer<P>, Error> {
-        if self.upstreams.code_assist().is_none() {
+        if upstreams.code_assist().is_none() {
             return Err(route::not_found(&parts.method, &parts.uri).into());
         }
         let asked = Asked { operation: context.operation, model: "" };
-        let (upstream, _) = self.candidates(parts, asked)?;
+        let (upstream, _) = self.candidates(upstreams, parts, asked)?;
         let Account::CodeAssist(account) = &upstream.account else { return Err(Error::Internal) };
-        self.use_upstream(upstream, context);
+        self.use_upstream(upstreams, upstream, context);
         let body = self.intake(parts, body, context).await?;
         context.stream = alt == Some("sse");
         let (owned_suffix, text) = (suffix.to_owned(), body.clone());
         let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
         let longest = self.settings.queue_timeout;
         context.model = memory::work_on(body.len(), context, longest, search).await?.into();
+        if let Some(holder) = restricted(context).cloned() {
+            let (owned_suffix, text) = (suffix.to_owned(), body.clone());
+            let check = move || check_passed(&holder, &owned_suffix, &text);
+            memory::work_on(body.len(), context, longest, check).await??;
+        }
+        let rule = match code_assist::generates(suffix) {
+            true => ChargeRule::PromptAndAnswer,
+            false => ChargeRule::Nothing,
+        };
+        self.reserve(rule, context.bytes_in, context).await?;
         let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.
@@ -108,7 +130,7 @@ impl Proxy {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> Result<(Payload, Monotonic), Error> {
-        if self.settings.code_assist_protocol == AllowedProtocol::All {
+        if self.protocol_of(context) == AllowedProtocol::All {
             return Ok((Payload::from(body), now));
         }
         let text = body.clone();

@@ -4,30 +4,36 @@ use std::sync::{Arc, PoisonError};
 
 use super::Proxy;
 use crate::access::Access;
-use crate::keys::Keys;
+use crate::keys::{KeyHolder, Keys};
 use crate::platform::Platform;
-use crate::settings::{ModelAlias, PriceSettings, Settings};
+use crate::settings::{ModelAlias, Problem, Settings};
+use crate::upstream::{KeyLists, Upstreams};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
 #[derive(Debug)]
 pub(super) struct ReloadableSettings {
     /// `PROXY_API_KEYS`, `ALLOWED_HOSTS` and `ALLOWED_ORIGINS`.
     pub(super) access: Access,
+    /// The upstreams of keys that do not use the operator's.
+    pub(super) upstreams: KeyLists,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
-    /// What models cost.
-    pub(super) prices: Vec<PriceSettings>,
+    /// The holders of keys; none without `[[key]]` tables.
+    pub(super) holders: Vec<Arc<KeyHolder>>,
     keys: usize,
 }
 
 impl ReloadableSettings {
-    pub(super) fn new(settings: &Settings, keys: &Keys) -> Arc<Self> {
+    pub(super) fn new(settings: &Settings, keys: &Keys, upstreams: &Upstreams) -> Arc<Self> {
         let model_aliases = settings.model_aliases.clone();
         let holders = keys.holders(settings);
         Arc::new(Self {
-            access: Access::new(settings, &holders),
+            // Without holders no usage is counted, and the operator's key has nothing to read.
+            access: Access::new(settings, &holders)
+                .with_operator(keys.operator().filter(|_| !holders.is_empty())),
+            upstreams: upstreams.lists(&settings.keys),
             model_aliases,
-            prices: settings.prices.clone(),
+            holders,
             keys: settings.number_of_keys(),
         })
     }
@@ -36,18 +42,39 @@ impl ReloadableSettings {
 impl Proxy {
     /// Forgets which quotas are exhausted, so that upstream is asked again.
     pub fn retry_quotas<P: Platform>(&self, platform: &P) {
-        for upstream in self.upstreams.iter() {
+        let own = self.upstreams.own();
+        for upstream in self.upstreams.operators.iter().chain(own.iter().map(|own| &**own)) {
             upstream.calls.quotas.clear(platform.wall_clock());
             upstream.forget_inability();
         }
     }
 
-    /// Replaces keys, allowed hosts and origins, and model aliases. Other settings and requests in
+    /// Replaces keys with their upstreams, allowed hosts and origins, and model aliases. Other settings and requests in
     /// flight are not affected.
     pub fn reload(&self, settings: &Settings) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
-            ReloadableSettings::new(settings, &self.keys);
+            ReloadableSettings::new(settings, &self.keys, &self.upstreams);
         self.memory.set_keys(settings.number_of_keys());
+    }
+
+    /// Why these settings cannot be applied to the running process: keys that name upstreams which it does not
+    /// have. Without this check such a key could use any.
+    pub fn reload_problems(&self, settings: &Settings) -> Vec<Problem> {
+        let operators = &self.upstreams.operators;
+        let is_here = |name: &str| operators.iter().any(|upstream| *upstream.name == *name);
+        let mut problems = Vec::new();
+        for key in &settings.keys {
+            let missing: Vec<&str> =
+                key.upstreams.iter().map(|name| &**name).filter(|name| !is_here(name)).collect();
+            if !missing.is_empty() {
+                let text = format!(
+                    "names {}, which the running process does not have: upstreams change with a restart",
+                    missing.join(", ")
+                );
+                problems.push(Problem { name: format!("upstreams of key {}", key.id), text });
+            }
+        }
+        problems
     }
 
     /// True while clients must present a key.

@@ -5,8 +5,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use super::Proxy;
 use super::choose::UPSTREAM;
+use super::{Proxy, budget};
 use crate::body::{CopiedStream, Events, ProxyBody};
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::Framing;
@@ -88,7 +88,8 @@ impl Proxy {
         context.timings.answered = Some(now);
         context.status = answer.status.as_u16();
         let mut headers = answer.headers;
-        headers.reserve(USUAL_HEADERS);
+        let more = if context.holder.is_some() { HEADERS_OF_HOLDERS } else { 0 };
+        headers.reserve(USUAL_HEADERS + more);
         if !context.headers.is_empty() {
             headers.extend(std::mem::take(&mut context.headers));
         }
@@ -96,6 +97,9 @@ impl Proxy {
             headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
         }
         self.add_common_headers(parts, &mut headers, &context);
+        if context.holder.is_some() {
+            budget::put_standing(&mut headers, &context);
+        }
         if parts.method == Method::HEAD {
             // The body is not sent.
             context.settle(RequestOutcome::Ok);
@@ -106,15 +110,16 @@ impl Proxy {
         // Behind upstream's, where the answer is copied.
         headers.append(SERVER_TIMING, context.server_timing(now));
         let mut extensions = None;
+        let idle = self.settings.stream_idle_timeout;
         let body = match answer.body {
             AnswerBody::Copied(stream) => ProxyBody::copied(stream, context),
             AnswerBody::Upgraded(upstream, of_upstream) => {
                 extensions = Some(of_upstream);
-                ProxyBody::pass_through(upstream, context, self.settings.stream_idle_timeout)
+                ProxyBody::pass_through(upstream, &headers, context, idle)
             }
             AnswerBody::Events(events) => ProxyBody::events(events, context),
             AnswerBody::PassThrough(upstream) => {
-                ProxyBody::pass_through(upstream, context, self.settings.stream_idle_timeout)
+                ProxyBody::pass_through(upstream, &headers, context, idle)
             }
             AnswerBody::Whole(bytes) => ProxyBody::whole(bytes, context),
         };
@@ -348,6 +353,9 @@ const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 /// How many headers an answer gets on its way out, CORS left aside.
 const USUAL_HEADERS: usize = 4;
+
+/// How many more it gets where the limits of a key are told.
+const HEADERS_OF_HOLDERS: usize = 3;
 
 /// The length of an answer without an upstream call for which no memory is reserved.
 const FREE_ANSWER: usize = 4 << 10;

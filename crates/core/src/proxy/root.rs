@@ -21,7 +21,7 @@ pub(super) fn body(settings: &Settings, port: ServedPort) -> String {
         ServedPort::Admin => Vec::new(),
         ServedPort::Main | ServedPort::Only => offered(settings),
     };
-    let mut monitoring = vec!["GET /health", "GET /live", "GET /ready"];
+    let mut monitoring = vec!["GET /health", "GET /live", "GET /ready", "GET /usage"];
     if port != ServedPort::Main {
         monitoring.extend(["GET /health/detailed", "GET /metrics"]);
     }

@@ -7,13 +7,17 @@ use super::{Machine, Problem, Settings, Source, parse};
 
 impl SettingsReader<'_> {
     /// Problems and risks that only a combination of settings has.
-    pub(super) fn check_combinations(&mut self, settings: &Settings, machine: &Machine<'_>) {
-        let on_network =
-            machine.is_on_network || (!settings.host.is_empty() && !settings.is_loopback());
-        self.check_keys(settings, on_network);
+    pub(super) fn check_combinations(
+        &mut self,
+        settings: &Settings,
+        machine: &Machine<'_>,
+        has_tables: bool,
+    ) {
+        self.check_keys(settings, is_on_network(settings, machine));
         self.check_encryption(settings);
         // Bad keys are already reported.
         let has_keys = settings.number_of_keys() > 0
+            || has_tables
             || self.problems.iter().any(|problem| problem.name == "PROXY_API_KEYS");
         if !settings.host.is_empty() && !settings.is_loopback() && !has_keys {
             if settings.allow_unauthenticated {
@@ -27,7 +31,7 @@ impl SettingsReader<'_> {
                 };
                 let text = format!(
                     "refuses to listen on {} without keys, since everyone who reaches it could \
-                     use your account; set PROXY_API_KEYS, or listen on 127.0.0.1, or (behind a \
+                     use your account; set PROXY_API_KEYS or add [[key]] tables, or listen on 127.0.0.1, or (behind a \
                      gateway that authenticates) set ALLOW_UNAUTHENTICATED=true (HOST is from \
                      {}{unset})",
                     settings.host,
@@ -64,26 +68,34 @@ impl SettingsReader<'_> {
     fn check_keys(&mut self, settings: &Settings, on_network: bool) {
         for (key, number) in settings.api_keys.iter().zip(1..) {
             let length = key.key.expose_secret().len();
-            if length >= GOOD_KEY_LENGTH {
-                continue;
-            }
             let which = match &key.name {
                 Some(name) => format!("the key of {name}"),
                 None => format!("key {number}"),
             };
-            if on_network && length < LEAST_KEY_LENGTH {
-                let text = format!(
-                    "{which} has fewer than {LEAST_KEY_LENGTH} characters and can be guessed over the \
-                     network; `openssl rand -hex 32` makes a good one"
-                );
-                self.problems.push(Problem { name: "PROXY_API_KEYS".into(), text });
-            } else {
-                let text = format!(
-                    "{which} has fewer than {GOOD_KEY_LENGTH} characters; `openssl rand -hex 32` makes \
-                     a good one"
-                );
-                self.warn("PROXY_API_KEYS", text);
-            }
+            self.check_key_length("PROXY_API_KEYS", &which, length, on_network);
+        }
+    }
+
+    /// Complains of a short key, for which `which` stands.
+    pub(super) fn check_key_length(
+        &mut self,
+        name: &str,
+        which: &str,
+        length: usize,
+        on_network: bool,
+    ) {
+        if on_network && length < LEAST_KEY_LENGTH {
+            let text = format!(
+                "{which} has fewer than {LEAST_KEY_LENGTH} characters and can be guessed over the \
+                 network; `openssl rand -hex 32` makes a good one"
+            );
+            self.complain(name, text);
+        } else if length < GOOD_KEY_LENGTH {
+            let text = format!(
+                "{which} has fewer than {GOOD_KEY_LENGTH} characters; `openssl rand -hex 32` makes \
+                 a good one"
+            );
+            self.warn(name, text);
         }
     }
 
@@ -112,6 +124,11 @@ impl SettingsReader<'_> {
             self.problems.push(Problem { name: name.into(), text });
         }
     }
+}
+
+/// Whether clients come over a network.
+pub(super) fn is_on_network(settings: &Settings, machine: &Machine<'_>) -> bool {
+    machine.is_on_network || (!settings.host.is_empty() && !settings.is_loopback())
 }
 
 /// Keys below this length get a warning.

@@ -15,8 +15,10 @@ mod parse;
 mod read;
 mod redact;
 mod reference;
+mod schema;
 mod spec;
 mod store;
+mod suggest;
 mod table;
 mod telemetry;
 #[cfg(test)]
@@ -24,18 +26,25 @@ mod tests;
 mod upstreams;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use keys::{KeySettings, KeyTables, OwnCredentials, PriceSettings, price_of};
+pub use keys::{
+    FieldKind, KEY_FIELDS, KeySettings, KeyTables, KeyTablesError, OwnCredentials, PRICE_FIELDS,
+    PriceSettings, TableField, price_of,
+};
 pub use models::ModelAlias;
 pub use reference::{reference, worker_example};
+pub use schema::config_schema;
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
+pub use suggest::suggestion;
 pub use table::{SETTINGS, find};
 pub use telemetry::{AuditSettings, Sampler, TracingSettings};
+pub(crate) use upstreams::is_json;
 pub use upstreams::{
     AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
     FailoverSignatures, GeminiApiSettings, GoogleCredentials, ModelPattern, UnusedUpstream,
@@ -54,8 +63,12 @@ pub struct Settings {
     pub port: u16,
     /// `ADMIN_PORT`: 0 picks a free one.
     pub admin_port: Option<u16>,
+    /// `STATUS_PAGE_TRY`.
+    pub status_page_try: bool,
     /// The upstreams in use, in order of preference; at least one. Their names differ.
     pub upstreams: Vec<UpstreamSettings>,
+    /// The base URLs of Code Assist for keys with a login of their own.
+    pub code_assist_endpoints: Vec<String>,
     /// `FAILOVER`.
     pub failover: Failover,
     /// `FAILOVER_MODELS`, in order.
@@ -90,6 +103,8 @@ pub struct Settings {
     pub kv_url: KvUrl,
     /// `KV_ENCRYPTION_KEY`: unset, entries are stored as they are.
     pub kv_encryption_key: Option<SealKeys>,
+    /// `USAGE_RETENTION_DAYS`.
+    pub usage_retention_days: u32,
     /// `ENABLE_CONNECTION_POOLING`.
     pub connection_pooling: bool,
     /// `MAX_CONCURRENT_REQUESTS`.
@@ -231,9 +246,10 @@ impl Settings {
         }
     }
 
-    /// How many keys there are.
+    /// How many holders of keys there are. Tables with one `id` are those of one holder.
     pub fn number_of_keys(&self) -> usize {
-        self.api_keys.len() + self.keys.len()
+        let holders: BTreeSet<&str> = self.keys.iter().map(|key| &*key.id).collect();
+        self.api_keys.len() + holders.len()
     }
 
     /// `OAUTH_TOKEN_URL`, if it is not Google's own address.

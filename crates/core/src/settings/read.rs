@@ -20,14 +20,22 @@ pub(super) fn settings(
 ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
     let mut reader = SettingsReader::new(layers, machine.file);
     let allow_insecure_upstream = reader.switch("ALLOW_INSECURE_UPSTREAM");
+    let problems = reader.problems.len();
     let upstreams = reader.upstreams(machine, allow_insecure_upstream);
-    let settings = Settings {
+    let has_sound_upstreams = reader.problems.len() == problems;
+    let mut settings = Settings {
         host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
         admin_port: reader.text("ADMIN_PORT", parse::port),
+        status_page_try: reader.switch("STATUS_PAGE_TRY"),
         failover: reader.failover(&upstreams.in_use),
         failover_models: reader.failover_models(&upstreams.in_use),
         failover_signatures: reader.failover_signatures(),
+        code_assist_endpoints: reader.code_assist_endpoints(
+            &upstreams.in_use,
+            machine,
+            allow_insecure_upstream,
+        ),
         upstreams: upstreams.in_use,
         public_url: reader.text("PUBLIC_URL", base_url),
         allow_auth_tokens: reader.switch("ALLOW_AUTH_TOKENS"),
@@ -43,6 +51,7 @@ pub(super) fn settings(
         oauth_client_secret: reader.secret("OAUTH_CLIENT_SECRET"),
         kv_url: reader.kv_url(),
         kv_encryption_key: reader.text("KV_ENCRYPTION_KEY", parse::seal_keys),
+        usage_retention_days: count(reader.whole("USAGE_RETENTION_DAYS")),
         connection_pooling: reader.switch("ENABLE_CONNECTION_POOLING"),
         max_concurrent_requests: size(reader.whole("MAX_CONCURRENT_REQUESTS")),
         max_concurrent_requests_per_caller: reader
@@ -106,7 +115,9 @@ pub(super) fn settings(
         no_proxy: reader.text("NO_PROXY", |hosts| Ok(hosts.into())),
         ssl_cert_file: reader.path("SSL_CERT_FILE"),
     };
-    reader.check_combinations(&settings, machine);
+    let tables = reader.key_tables(&settings, machine, has_sound_upstreams);
+    (settings.keys, settings.prices) = (tables.keys, tables.prices);
+    reader.check_combinations(&settings, machine, tables.has_tables);
     if reader.problems.is_empty() { Ok((settings, reader.warnings)) } else { Err(reader.problems) }
 }
 
@@ -144,7 +155,7 @@ pub(super) struct FoundValue {
 }
 
 impl<'a> SettingsReader<'a> {
-    fn new(layers: &'a [Layer<'a>], file: Option<&'a str>) -> Self {
+    pub(super) fn new(layers: &'a [Layer<'a>], file: Option<&'a str>) -> Self {
         let (problems, warnings) = (Vec::new(), Vec::new());
         let mut reader = Self { layers, file, home: None, problems, warnings };
         reader.home = reader.env("HOME").or_else(|| reader.env("USERPROFILE"));

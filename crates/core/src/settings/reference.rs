@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::keys::{KEY_FIELDS, PRICE_FIELDS, TableField};
 use super::spec::{Group, Secrecy, SettingSpec};
 use super::table::SETTINGS;
 use super::worker::{is_for_worker, worker_default};
@@ -19,7 +20,21 @@ pub fn reference() -> String {
         }
     }
     page.push_str(TABLES);
+    page.push_str(KEY_TABLES);
+    fields(&mut page, "[[key]]", KEY_FIELDS);
+    fields(&mut page, "[[price]]", PRICE_FIELDS);
+    page.push_str(KEY_RULES);
     page
+}
+
+fn fields(page: &mut String, table: &str, fields: &[TableField]) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(page, "\n| Key of `{table}` | Accepts | Meaning |\n|---|---|---|");
+    for TableField { name, kind, doc, is_needed } in fields {
+        let needed = if *is_needed { " Needed." } else { "" };
+        let _ =
+            writeln!(page, "| `{name}` | {} | {}{needed} |", cell(&kind.to_string()), cell(doc));
+    }
 }
 
 /// The Worker's example of variables and secrets: every setting that a Worker has, commented out,
@@ -84,13 +99,24 @@ The TOML file is the one that `--config PATH` names, else `CODE_ASSIST_PROXY_CON
 `${XDG_CONFIG_HOME:-~/.config}/code-assist-proxy/config.toml` if it is there. Its keys are the names
 in lower case; values are strings, numbers or booleans, or lists of strings for settings that are
 separated by commas. Unknown keys are refused. Several accounts of one provider are written as
-[`[[upstream]]` tables](#tables-of-upstreams).
+[`[[upstream]]` tables](#tables-of-upstreams), keys with limits as
+[`[[key]]` tables](#tables-of-keys-and-prices).
 
 - Empty counts as unset. White space around a value is dropped.
 - Names after \"or\" are aliases: they work when the first name is unset in the same source.
 - Secrets have no flag, because every user of the machine can see flags in `ps`.
 - All bad values are reported at once, and the proxy does not start.
 - `code-assist-proxy config` prints every value in force and where it comes from.
+
+[config.schema.json](config.schema.json) is the JSON schema of the file. Editors with a language server for
+TOML (Taplo, Even Better TOML) complete and check the file if its first line is
+
+```toml
+#:schema https://raw.githubusercontent.com/code-assist-proxy/code-assist-proxy/main/docs/config.schema.json
+```
+
+or the same with the path of a copy. `check-jsonschema --schemafile config.schema.json config.toml` checks it
+in a pipeline. [config.example.toml](config.example.toml) has every table.
 ";
 
 const TABLES: &str = "
@@ -135,7 +161,39 @@ model_map = { gemini-flash-latest = \"gemini-2.5-flash\" }
 - With tables, `UPSTREAMS=auto` means the tables. An upstream of the settings above is then used only
   if `UPSTREAMS` names it.
 - Settings of upstreams, tables and key files are read at the start: a change needs a restart.
-- A Worker has no tables.
+- A Worker has no `[[upstream]]` tables.
+";
+
+const KEY_TABLES: &str = "
+## Tables of keys and prices
+
+`PROXY_API_KEYS` are keys without limits. A `[[key]]` table is a key with a holder, and with what the holder may
+do ([ACCESS.md](ACCESS.md#keys-with-tables)):
+
+```toml
+[[key]]
+id = \"ada\"
+hash = \"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"
+models = [\"gemini-2.5-*\"]
+tokens_per_day = 2000000
+cost_per_month = 50.0
+expires = 2027-01-31T00:00:00Z
+
+[[price]]                          # per million tokens, in a currency of your own
+model = \"gemini-2.5-*\"
+input = 1.25
+cached = 0.31
+output = 10.0
+```
+";
+
+const KEY_RULES: &str = "
+- `code-assist-proxy keys new ID` makes a key and prints it once, with the table to paste.
+- A table has `hash` or `key`, not both. A key is set once, in tables and `PROXY_API_KEYS` together.
+- `cost_per_month` needs a `[[price]]` table whose `model` covers each entry of `models`, or `*` without them.
+- Tables are read again at a [reload](OPERATING.md#reload). Requests in flight go on as they began.
+- For containers and Workers the same tables can be a secret, `PROXY_KEYS_JSON`:
+  `{\"key\":[{\"id\":\"ada\",\"hash\":\"sha256:…\",\"expires\":\"2027-01-31T00:00:00Z\"}],\"price\":[]}`.
 ";
 
 const WORKER_INTRODUCTION: &str = "\

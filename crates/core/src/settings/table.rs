@@ -1,6 +1,7 @@
 //! The table of all settings. Parsing, `--help`, `docs/CONFIG.md` and the tests read it.
 
 use super::dialects;
+use super::keys::PROXY_KEYS_JSON;
 use super::spec::{GIBIBYTE, Group, Kind, MEBIBYTE, MINUTE_MS, SettingSpec, setting};
 use super::telemetry;
 use super::upstreams::rows;
@@ -49,6 +50,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .secret()
     .never_blank(),
+    PROXY_KEYS_JSON,
     setting(
         Group::Access,
         "ALLOW_UNAUTHENTICATED",
@@ -94,6 +96,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         "60000",
         Kind::Whole { min: 1, max: DAY_MS },
         "The window of `RATE_LIMIT_MAX_REQUESTS`.",
+    ),
+    setting(
+        Group::Access,
+        "STATUS_PAGE_TRY",
+        "true",
+        Kind::Switch,
+        "The status page has a panel that sends a prompt to a model, with the key that the page was given. \
+         With `ADMIN_PORT` it has none, since that port does not serve the API.",
     ),
     setting(
         Group::Access,
@@ -229,6 +239,13 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .secret()
     .never_blank(),
+    setting(
+        Group::Store,
+        "USAGE_RETENTION_DAYS",
+        "400",
+        Kind::Whole { min: 32, max: 3660 },
+        "For how many days the store keeps what keys have used.",
+    ),
     // Upstream
     setting(
         Group::Upstream,

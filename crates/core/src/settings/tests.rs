@@ -385,9 +385,10 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
                 let keys = ["PROXY_API_KEYS", "GEMINI_API_KEY", "GOOGLE_API_KEY", "VERTEX_API_KEY"];
                 env.retain(|(name, _)| {
                     let bad = ["KV_URL", "KV_ENCRYPTION_KEY", "HTTP_PROXY", "CODE_ASSIST_ENDPOINT"];
+                    let more = ["OAUTH_TOKEN_URL", "GEMINI_OAUTH_CREDS_FILE", "PROXY_KEYS_JSON"];
                     !bad.contains(name)
+                        && !more.contains(name)
                         && *name != "OTEL_EXPORTER_OTLP_HEADERS"
-                        && !["OAUTH_TOKEN_URL", "GEMINI_OAUTH_CREDS_FILE"].contains(name)
                         && (value == "hush-9f3" || !keys.contains(name))
                 });
             }

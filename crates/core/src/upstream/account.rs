@@ -5,9 +5,13 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use super::catalog::Catalog;
+use super::own_login::OwnLogin;
+use crate::context::RequestContext;
 use crate::error::Error;
 use crate::google::error::UpstreamError;
 use crate::job::UpstreamId;
+use crate::metrics::Metrics;
+use crate::platform::Platform;
 use crate::policy::project::ProjectState;
 use crate::policy::quota::QuotaMemory;
 use crate::policy::routing::InabilityMemory;
@@ -20,6 +24,8 @@ pub(crate) struct AccountData {
     pub(crate) id: UpstreamId,
     /// The upstream's name, a label of metrics and log lines.
     pub(crate) name: Arc<str>,
+    /// The login of a key, if the account is not the operator's.
+    pub(super) own_login: Option<Arc<OwnLogin>>,
     pub(super) project: Mutex<ProjectState<Error>>,
     pub(super) quotas: Mutex<QuotaMemory<UpstreamError>>,
     pub(super) models: Mutex<Catalog>,
@@ -29,10 +35,11 @@ pub(crate) struct AccountData {
 
 impl AccountData {
     /// Makes the data of an account of which nothing is known yet.
-    pub(super) fn new(id: UpstreamId, name: &Arc<str>) -> Self {
+    pub(super) fn new(id: UpstreamId, name: &Arc<str>, own_login: Option<Arc<OwnLogin>>) -> Self {
         Self {
             id,
             name: Arc::clone(name),
+            own_login,
             project: Mutex::default(),
             quotas: Mutex::default(),
             models: Mutex::default(),
@@ -41,11 +48,36 @@ impl AccountData {
     }
 
     /// The store's key of an entry of this account. The entries of the upstream that the short settings
-    /// make for Code Assist keep the names that earlier versions gave them.
+    /// make for Code Assist keep the names that earlier versions gave them. No upstream's name has a slash,
+    /// as the places of keys' logins do.
     pub(super) fn store_key(&self, entry: &'static str) -> Cow<'static, str> {
-        match &*self.name {
-            "code-assist" => Cow::Borrowed(entry),
-            name => Cow::Owned(format!("{entry}/{name}")),
+        match (&self.own_login, &*self.name) {
+            (Some(own), _) => Cow::Owned(format!("{entry}/{}", own.place)),
+            (None, "code-assist") => Cow::Borrowed(entry),
+            (None, name) => Cow::Owned(format!("{entry}/{name}")),
+        }
+    }
+
+    /// The `id` of the key whose login this is, for log lines.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.own_login.as_ref().map(|own| &*own.id)
+    }
+
+    /// Counts a refresh. Those of keys' logins are counted apart: alerts are about the operator's.
+    pub(super) fn count_refresh(&self, metrics: &Metrics, succeeded: bool) {
+        match &self.own_login {
+            Some(own) => own.count_refresh(succeeded),
+            None if succeeded => metrics.refreshed(),
+            None => metrics.refresh_failed(),
+        }
+    }
+
+    /// Records whether a request found its token at hand.
+    pub(super) fn note_token<P: Platform>(&self, context: &mut RequestContext<P>, at_hand: bool) {
+        if self.own_login.is_some() {
+            context.token_at_hand.get_or_insert(at_hand);
+        } else {
+            context.note_token(at_hand);
         }
     }
 

@@ -200,6 +200,7 @@ impl Calls {
                 }
                 Err(error) => error,
             };
+            context.charge_try();
             context.note_try_error(&error);
             let mut failure = error.failure();
             if matches!(error, Error::UpstreamTimeout { .. })
@@ -472,7 +473,7 @@ impl Calls {
 
     /// Makes a call of the proxy's own, with the same token and the same retries. Such a call asks for
     /// something and uses no quota, so that it is repeated after a broken connection too.
-    pub(super) async fn call<P: Platform>(
+    pub(crate) async fn call<P: Platform>(
         &self,
         request: &UpstreamRequest,
         context: &mut RequestContext<P>,

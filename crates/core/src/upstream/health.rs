@@ -3,10 +3,18 @@
 use std::sync::Arc;
 
 use super::{Account, Upstream};
-use crate::metrics::{CredentialStatus, UpstreamInput};
+use crate::metrics::{CredentialStatus, KeyLoginInput, UpstreamInput};
 use crate::time::{Monotonic, Timestamp};
 
 impl Upstream {
+    /// The state of a key's own upstream; `None` for one of the operator's.
+    pub(crate) fn key_login(&self, clock: Timestamp, now: Monotonic) -> Option<KeyLoginInput> {
+        let own = self.own_login()?;
+        let (refreshes, failed_refreshes) = own.refreshes();
+        let state = self.health(clock, now);
+        Some(KeyLoginInput { key: Arc::clone(&own.id), state, refreshes, failed_refreshes })
+    }
+
     /// Collects the state, and updates the states of the breakers in the metrics.
     pub(crate) fn health(&self, clock: Timestamp, now: Monotonic) -> UpstreamInput {
         let token = self.calls.auth.status(clock);

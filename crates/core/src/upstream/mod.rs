@@ -12,8 +12,10 @@ mod failed_answer;
 mod health;
 mod inability;
 mod io;
+mod list;
 mod models;
 mod own_calls;
+mod own_login;
 mod project;
 mod quota;
 pub(crate) mod store;
@@ -22,7 +24,6 @@ mod want;
 
 use std::sync::Arc;
 
-use crate::context::GivenSignatures;
 use crate::context::RequestContext;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::job::UpstreamId;
@@ -44,83 +45,16 @@ pub(crate) use copied::{CopiedAnswer, CopiedBody};
 pub use credentials::ROTATED_KEY;
 pub(crate) use credentials::check::Refresh;
 use credentials::{CredentialPlace, Credentials};
+pub(crate) use list::{KeyLists, UpstreamList, Upstreams};
 use models::ModelCatalog;
 pub(crate) use own_calls::Counted;
 pub use own_calls::ListedModel;
+pub(crate) use own_login::OwnLogin;
 use project::ProjectDiscovery;
 pub(crate) use vertex::VertexAccount;
 pub(crate) use want::{
     CopiedEvents, EventStream, FirstCopied, FirstEvent, Head, HeadAnswer, Whole, WholeAnswer,
 };
-
-/// The upstreams in use, in order of preference. There is at least one.
-#[derive(Debug)]
-pub(crate) struct Upstreams {
-    all: Vec<Upstream>,
-    /// Which provider has given a thought signature; `None` where all upstreams are of one.
-    pub(crate) signatures: Option<Arc<GivenSignatures>>,
-}
-
-impl Upstreams {
-    /// Makes the upstreams of these settings, with nothing known of their accounts yet.
-    pub(crate) fn new(settings: &Arc<Settings>, metrics: &Arc<Metrics>) -> Self {
-        let mut first_endpoint = 0;
-        let all = settings.upstreams.iter().zip(0..).map(|(configured, id)| {
-            let upstream =
-                Upstream::new(UpstreamId(id), configured, first_endpoint, settings, metrics);
-            first_endpoint += configured.endpoints.len();
-            upstream
-        });
-        let all: Vec<Upstream> = all.collect();
-        assert!(!all.is_empty(), "settings name at least one upstream");
-        let kind = |upstream: &Upstream| upstream.calls.provider.kind();
-        let differ = all.iter().any(|upstream| kind(upstream) != kind(&all[0]));
-        let signatures = differ.then(|| Arc::new(GivenSignatures::default()));
-        Self { all, signatures }
-    }
-
-    /// The upstream that comes first in the order of preference.
-    pub(crate) fn primary(&self) -> &Upstream {
-        &self.all[0]
-    }
-
-    /// The upstream in this position.
-    pub(crate) fn get(&self, id: UpstreamId) -> &Upstream {
-        &self.all[usize::from(id.0)]
-    }
-
-    /// All of them, in order of preference.
-    pub(crate) fn as_slice(&self) -> &[Upstream] {
-        &self.all
-    }
-
-    /// True when a client cannot know which upstream has served it.
-    pub(crate) fn are_several(&self) -> bool {
-        self.all.len() > 1
-    }
-
-    /// True when there is one upstream, at Code Assist.
-    pub(crate) fn is_code_assist_alone(&self) -> bool {
-        !self.are_several() && self.code_assist().is_some()
-    }
-
-    /// All of them, in order of preference.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Upstream> {
-        self.all.iter()
-    }
-
-    /// The first upstream at Code Assist, which serves the requests of its own protocol.
-    pub(crate) fn code_assist(&self) -> Option<(&Upstream, &CodeAssistAccount)> {
-        self.all.iter().find_map(|upstream| Some((upstream, upstream.code_assist()?)))
-    }
-
-    /// Does the regular work of each upstream. Called about once a second.
-    pub(crate) async fn tick<P: Platform>(&self, platform: &P) {
-        for upstream in &self.all {
-            upstream.tick(platform).await;
-        }
-    }
-}
 
 /// An account at a provider.
 #[derive(Debug)]
@@ -157,10 +91,11 @@ impl Upstream {
         id: UpstreamId,
         configured: &UpstreamSettings,
         first_endpoint: usize,
+        own_login: Option<Arc<OwnLogin>>,
         settings: &Arc<Settings>,
         metrics: &Arc<Metrics>,
     ) -> Self {
-        let account = Arc::new(AccountData::new(id, &configured.name));
+        let account = Arc::new(AccountData::new(id, &configured.name, own_login));
         let (provider, auth, own) = match &configured.account {
             AccountSettings::CodeAssist(login) => {
                 let protocol = Arc::new(CodeAssist::new(&settings.api_version));
@@ -210,6 +145,11 @@ impl Upstream {
         }
     }
 
+    /// The login of the key that the upstream belongs to; `None` for one of the operator's.
+    pub(crate) fn own_login(&self) -> Option<&Arc<OwnLogin>> {
+        self.data.own_login.as_ref()
+    }
+
     /// What only an account of Code Assist has.
     pub(crate) fn code_assist(&self) -> Option<&CodeAssistAccount> {
         match &self.account {
@@ -242,7 +182,7 @@ impl Upstream {
 
     /// Reads a changed credential file, refreshes a token that is about to expire, and learns from the
     /// store which quotas other processes have found exhausted. Called about once a second.
-    async fn tick<P: Platform>(&self, platform: &P) {
+    pub(crate) async fn tick<P: Platform>(&self, platform: &P) {
         self.calls.auth.tick(platform).await;
         if platform.has_shared_store() {
             let account = self.calls.auth.fingerprint();

@@ -92,7 +92,7 @@ impl ProjectDiscovery {
         })
         .await;
         if waits_for_token {
-            context.note_token(false);
+            self.account.note_token(context, false);
         }
         context.timings.auth += then.since(now);
         (project, then)
@@ -137,7 +137,7 @@ impl ProjectDiscovery {
         // would delay the others by two locks, one after the other.
         let (bearer, _) = calls.auth.authorize(&mut context, now).await;
         if let Err(error) = bearer {
-            return failed(error);
+            return failed(error, &self.account);
         }
         let recall = || self.stored(platform, account);
         let key = self.account.store_key(KEY);
@@ -174,7 +174,7 @@ impl ProjectDiscovery {
                 }
                 ProjectOutcome::Found(project, until)
             }
-            Err(error) => failed(error),
+            Err(error) => failed(error, &self.account),
         }
     }
 
@@ -255,8 +255,9 @@ impl ProjectDiscovery {
 }
 
 /// Logs the failure of a discovery, and decides how long it is remembered.
-fn failed(error: Error) -> ProjectOutcome {
-    tracing::warn!(reason = error.label(), "no project: {}", error.message());
+fn failed(error: Error, account: &AccountData) -> ProjectOutcome {
+    let key = account.key();
+    tracing::warn!(reason = error.label(), key, "no project: {}", error.message());
     let memory = match (&error, error.source()) {
         // The next token is asked for then.
         (Error::TokenUnavailable { after, .. }, _) => *after,

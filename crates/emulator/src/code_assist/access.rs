@@ -28,7 +28,7 @@ pub(super) fn check_caller(
     let Some(token) = request.bearer else {
         return Err(unauthenticated("CREDENTIALS_MISSING"));
     };
-    match state.tokens.status(token) {
+    match state.token_status(token) {
         TokenStatus::Valid { .. } => {}
         TokenStatus::Expired => {
             return Err(unauthenticated("ACCESS_TOKEN_EXPIRED"));
@@ -51,10 +51,17 @@ pub(super) fn check_caller(
 pub(super) fn check_model_access(
     body: &Node<'_>,
     model: &str,
+    request: &ApiRequest<'_>,
     state: &State,
 ) -> Result<(), ApiError> {
-    check_licence(state)?;
-    check_project(body, state)?;
+    let login = state.login(request.bearer);
+    if login.is_none() {
+        check_licence(state)?;
+    }
+    check_project(body, request, state)?;
+    if let Some(login) = login {
+        login.check_call()?;
+    }
     if state.models.iter().any(|known| known == model) {
         Ok(())
     } else {
@@ -76,7 +83,15 @@ fn check_licence(state: &State) -> Result<(), ApiError> {
 }
 
 /// Refuses any project but the account's own.
-pub(super) fn check_project(body: &Node<'_>, state: &State) -> Result<(), ApiError> {
+pub(super) fn check_project(
+    body: &Node<'_>,
+    request: &ApiRequest<'_>,
+    state: &State,
+) -> Result<(), ApiError> {
     let named = body.text("project").unwrap_or_default();
-    if named == state.project { Ok(()) } else { Err(errors::consumer_invalid(named)) }
+    if named == state.project(request.bearer) {
+        Ok(())
+    } else {
+        Err(errors::consumer_invalid(named))
+    }
 }

@@ -36,12 +36,15 @@ pub(crate) struct OnboardingOperation {
 }
 
 /// `loadCodeAssist`.
-pub(super) fn load(state: &State) -> Value {
-    match state.account {
+pub(super) fn load(bearer: Option<&str>, state: &State) -> Value {
+    // Every login but the usual one is onboarded.
+    let is_further = state.login(bearer).is_some();
+    let account = if is_further { AccountStatus::Onboarded } else { state.account };
+    match account {
         AccountStatus::Onboarded => json!({
             "currentTier": standard_tier(),
             "allowedTiers": [standard_tier()],
-            "cloudaicompanionProject": state.project,
+            "cloudaicompanionProject": state.project(bearer),
             "gcpManaged": true,
         }),
         AccountStatus::NoProject => json!({

@@ -23,7 +23,7 @@ fn model_answer(
     let Some(model) = body.text("model") else {
         return Err(ApiError::invalid_argument());
     };
-    check_model_access(body, model, &backend.state())?;
+    check_model_access(body, model, request, &backend.state())?;
     rules::generation(AnswerForm::CodeAssist, model, inner)?;
     Ok(ModelAnswer::to(AnswerForm::CodeAssist, model, inner, request.seq))
 }

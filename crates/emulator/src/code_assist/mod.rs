@@ -34,32 +34,33 @@ pub(crate) fn answer(
     match rpc {
         Rpc::CountTokens => generate::count_tokens(&body),
         Rpc::FetchAdminControls => {
-            check_project(&body, &backend.state())?;
+            check_project(&body, request, &backend.state())?;
             Ok(Reply::ok(&json!({"adminControlsApplicable": false})))
         }
         Rpc::GenerateContent => generate::unary(&body, request, backend),
         Rpc::GlobalUserSetting => Ok(Reply::ok(&json!({
-            "cloudaicompanionProject": backend.state().project,
+            "cloudaicompanionProject": backend.state().project(request.bearer),
             "freeTierDataCollectionOptin": false,
         }))),
         Rpc::ListExperiments => {
-            check_project(&body, &backend.state())?;
+            check_project(&body, request, &backend.state())?;
             Ok(Reply::ok(&json!({"experimentIds": [], "flags": []})))
         }
-        Rpc::LoadCodeAssist => Ok(Reply::ok(&account::load(&backend.state()))),
+        Rpc::LoadCodeAssist => Ok(Reply::ok(&account::load(request.bearer, &backend.state()))),
         Rpc::OnboardUser => account::onboard(&body, request, &mut backend.state()),
         Rpc::Operation(name) => account::poll(name, &mut backend.state()),
         Rpc::RecordMetrics => {
-            check_project(&body, &backend.state())?;
+            check_project(&body, request, &backend.state())?;
             Ok(Reply::ok(&json!({})))
         }
         Rpc::RetrieveUserQuota => {
             let state = backend.state();
-            check_project(&body, &state)?;
-            Ok(Reply::ok(&json!({"buckets": state.quota})))
+            check_project(&body, request, &state)?;
+            let of_login = state.login(request.bearer).and_then(|login| login.quota.as_ref());
+            Ok(Reply::ok(&json!({"buckets": of_login.unwrap_or(&state.quota)})))
         }
         Rpc::SetGlobalUserSetting => Ok(Reply::ok(&json!({
-            "cloudaicompanionProject": backend.state().project,
+            "cloudaicompanionProject": backend.state().project(request.bearer),
             "freeTierDataCollectionOptin": body.flag("free_tier_data_collection_optin"),
         }))),
         Rpc::StreamGenerateContent => generate::stream(&body, request, backend),

@@ -58,7 +58,9 @@ impl OAuthEndpoint {
         match self {
             Self::Revoke => (revoke(request, state), Duration::ZERO),
             Self::Token => {
-                let delay = Duration::from_millis(state.token_delay_ms);
+                let of_login = form_field(request, "refresh_token")
+                    .and_then(|refresh| Some(state.logins.by_refresh_token(&refresh)?.delay));
+                let delay = of_login.unwrap_or_else(|| Duration::from_millis(state.token_delay_ms));
                 (token(request, state), delay)
             }
             Self::TokenInfo => (token_info(request, state), Duration::ZERO),
@@ -118,14 +120,26 @@ fn token(request: &ApiRequest<'_>, state: &mut State) -> Reply {
     let Some(refresh) = form_field(request, "refresh_token") else {
         return error(400, "invalid_request", "Missing required parameter: refresh_token");
     };
+    let lifetime = state.token_lifetime();
+    if let Some(login) = state.logins.by_refresh_token(&refresh) {
+        return match login.issue(&refresh, lifetime) {
+            Some((access, rotated)) => issued(access, rotated, state),
+            None => error(400, "invalid_grant", "Token has been expired or revoked."),
+        };
+    }
     if !state.tokens.knows_refresh(&refresh) {
         let is_ours = refresh.starts_with(REFRESH_TOKEN);
         let why = if is_ours { "Token has been expired or revoked." } else { "Bad Request" };
         return error(400, "invalid_grant", why);
     }
     let refresh_token = state.rotate_refresh.then(|| state.tokens.rotate(&refresh));
+    let access = state.issue();
+    issued(access, refresh_token, state)
+}
+
+fn issued(access_token: String, refresh_token: Option<String>, state: &State) -> Reply {
     let answer = TokenResponse {
-        access_token: state.issue(),
+        access_token,
         expires_in: state.token_lifetime_ms / 1000,
         refresh_token,
         scope: SCOPE,
@@ -141,7 +155,7 @@ fn token_info(request: &ApiRequest<'_>, state: &State) -> Reply {
         let why = "either access_token, id_token, or token_handle required";
         return error(400, "invalid_request", why);
     };
-    let TokenStatus::Valid { seconds_left } = state.tokens.status(&token) else {
+    let TokenStatus::Valid { seconds_left } = state.token_status(&token) else {
         return error(400, "invalid_token", "Invalid Value");
     };
     let exp = now_ms() / 1000 + i64::try_from(seconds_left).unwrap_or_default();
@@ -163,7 +177,7 @@ fn token_info(request: &ApiRequest<'_>, state: &State) -> Reply {
 }
 
 fn user_info(request: &ApiRequest<'_>, state: &State) -> Reply {
-    let status = access_token(request).map(|token| state.tokens.status(&token));
+    let status = access_token(request).map(|token| state.token_status(&token));
     match status {
         Some(TokenStatus::Valid { .. }) => Reply::ok(&json!({
             "id": SUBJECT,

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 /// The tokens that were issued.
 #[derive(Debug)]
 pub(crate) struct TokenStore {
+    /// What access tokens begin with.
+    access_prefix: String,
+    /// What refresh tokens begin with.
+    refresh_prefix: String,
     /// The number of the last token, of either kind.
     last: u64,
     /// Access tokens with the time of their expiry, `None` for one without.
@@ -23,10 +27,23 @@ pub(crate) enum TokenStatus {
 
 impl TokenStore {
     pub(crate) fn new() -> Self {
-        let mut tokens = Self { last: 0, access: HashMap::new(), refresh: HashSet::new() };
+        let mut tokens = Self::empty("ya29.emulator".to_owned(), REFRESH_TOKEN.to_owned());
         tokens.access.insert(ACCESS_TOKEN.to_owned(), None);
         tokens.refresh.insert(REFRESH_TOKEN.to_owned());
         tokens
+    }
+
+    /// The tokens of one of several logins. None is valid yet but its refresh token.
+    pub(crate) fn of_login(name: &str) -> Self {
+        let refresh = format!("1//emulator-of-{name}");
+        let mut tokens = Self::empty(format!("ya29.emulator-of-{name}"), refresh.clone());
+        tokens.refresh.insert(refresh);
+        tokens
+    }
+
+    fn empty(access_prefix: String, refresh_prefix: String) -> Self {
+        let (access, refresh) = (HashMap::new(), HashSet::new());
+        Self { access_prefix, refresh_prefix, last: 0, access, refresh }
     }
 
     pub(crate) fn issue(&mut self, lifetime: Duration) -> String {
@@ -35,7 +52,7 @@ impl TokenStore {
         if self.access.len() > ACCESS_KEPT {
             self.access.retain(|_, until| until.is_none_or(|until| until > now));
         }
-        let token = format!("ya29.emulator-{:06}", self.last);
+        let token = format!("{}-{:06}", self.access_prefix, self.last);
         self.access.insert(token.clone(), Some(now + lifetime));
         token
     }
@@ -102,7 +119,7 @@ impl TokenStore {
 
     fn new_refresh_token(&mut self) -> String {
         self.last += 1;
-        let token = format!("{REFRESH_TOKEN}-{:06}", self.last);
+        let token = format!("{}-{:06}", self.refresh_prefix, self.last);
         self.refresh.insert(token.clone());
         token
     }

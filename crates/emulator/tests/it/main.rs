@@ -8,6 +8,7 @@ mod client;
 mod faults;
 mod gemini_api;
 mod google_auth;
+mod logins;
 mod oauth;
 mod strictness;
 mod vertex;

@@ -1,5 +1,6 @@
 //! The TOML file, read as one layer of strings for the settings.
 
+mod keys;
 mod upstreams;
 
 use std::collections::HashMap;
@@ -32,20 +33,17 @@ impl ConfigFile {
     /// Reads the file that `flag` names, else `CODE_ASSIST_PROXY_CONFIG`, else the one at the
     /// default path, which need not exist.
     pub(crate) fn read(flag: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Self {
-        let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        let named = flag.map(Path::to_path_buf).or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
-        let home = env("HOME").or_else(|| env("USERPROFILE"));
-        let home = home.as_deref();
-        if let Some(path) = named {
-            return Self::read_at(&path, true, home);
-        }
-        let root = env("XDG_CONFIG_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(Path::new(home?).join(".config")));
-        match root {
-            Some(root) => Self::read_at(&root.join("code-assist-proxy/config.toml"), false, home),
+        match ConfigPath::find(flag, &env) {
+            Some(at) => Self::read_at(&at.path, at.must_exist, home(&env).as_deref()),
             None => Self::default(),
         }
+    }
+
+    /// Reads a text as if it were the content of the file at `path`.
+    pub(crate) fn of_text(path: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> Self {
+        let mut file = Self { path: Some(path.display().to_string()), ..Self::default() };
+        file.parse(path, text, home(&env).as_deref());
+        file
     }
 
     /// Finds a value by its name in any case.
@@ -89,6 +87,10 @@ impl ConfigFile {
                 holds_a_secret |= self.read_upstreams(path, value, home);
                 continue;
             }
+            if matches!(&*key, "key" | "price") {
+                holds_a_secret |= self.read_key_tables(path, &key, value);
+                continue;
+            }
             let name = format!("{key} in {}", path.display());
             let known = settings::find(&key).filter(|_| key == key.to_lowercase());
             let Some(spec) = known else {
@@ -123,6 +125,34 @@ impl ConfigFile {
     fn complain(&mut self, name: &str, text: String) {
         self.problems.push(Problem { name: name.into(), text });
     }
+}
+
+/// Where the TOML file is, or would be.
+#[derive(Debug)]
+pub(crate) struct ConfigPath {
+    pub(crate) path: PathBuf,
+    /// The operator has named the file.
+    pub(crate) must_exist: bool,
+}
+
+impl ConfigPath {
+    /// The file that `flag` names, else `CODE_ASSIST_PROXY_CONFIG`, else the default one. `None` without a
+    /// home folder.
+    pub(crate) fn find(flag: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+        let named = flag.map(Path::to_path_buf).or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
+        if let Some(path) = named {
+            return Some(Self { path, must_exist: true });
+        }
+        let root = env("XDG_CONFIG_HOME").map(PathBuf::from);
+        let root = root.or_else(|| Some(Path::new(&home(env)?).join(".config")))?;
+        Some(Self { path: root.join("code-assist-proxy/config.toml"), must_exist: false })
+    }
+}
+
+fn home(env: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    env("HOME").or_else(|| env("USERPROFILE"))
 }
 
 /// Texts by key. `Debug` shows only the keys.
@@ -171,40 +201,20 @@ fn entry_of(value: Value) -> Result<String, ValueError> {
 }
 
 fn unknown(key: &str, value: &Value) -> String {
-    if value.is_table() {
-        return "is not a setting; the file has no sections but [[upstream]]".into();
+    let holds_tables = |value: &Value| {
+        value.is_table() || value.as_array().is_some_and(|it| it.iter().any(Value::is_table))
+    };
+    if holds_tables(value) {
+        let meant = SECTIONS.iter().find(|section| key.to_lowercase().starts_with(*section));
+        return match meant {
+            Some(section) => format!("is not a setting; the tables are called [[{section}]]"),
+            None => "is not a setting; the file has no sections but [[upstream]], [[key]] and \
+                     [[price]]"
+                .into(),
+        };
     }
     let names = SETTINGS.iter().flat_map(|spec| spec.names()).map(str::to_lowercase);
-    suggestion(key, &names.collect::<Vec<_>>(), "a setting")
-}
-
-/// Says that a key is not `what`, and which one of `known` may have been meant.
-fn suggestion(key: &str, known: &[String], what: &str) -> String {
-    let lower = key.to_lowercase();
-    let longer = known.iter().find(|known| lower.len() >= 4 && known.contains(&lower));
-    let nearest = known.iter().map(|known| (distance(&lower, known), known)).min();
-    match (longer, nearest) {
-        (_, Some((0, known))) => format!("is not {what}; keys are in lower case: {known}"),
-        (_, Some((1 | 2, known))) | (Some(known), _) => {
-            format!("is not {what}; did you mean {known}?")
-        }
-        (None, Some((far, known))) if far <= 3 => format!("is not {what}; did you mean {known}?"),
-        _ => format!("is not {what}; docs/CONFIG.md lists them all"),
-    }
-}
-
-/// The Levenshtein distance, by bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    settings::suggestion(key, &names.collect::<Vec<_>>(), "a setting")
 }
 
 /// Whether credentials are not merely the path of a file: a path is short, and has no brace.
@@ -223,6 +233,9 @@ fn is_readable_by_others(path: &Path) -> bool {
 fn is_readable_by_others(_path: &Path) -> bool {
     false
 }
+
+/// The names of tables that the file may have.
+const SECTIONS: [&str; 3] = ["upstream", "key", "price"];
 
 const LONGEST_PATH: usize = 255;
 

@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use code_assist_core::settings::{UpstreamTable, Warning};
+use code_assist_core::settings::{UpstreamTable, Warning, suggestion};
 use secrecy::SecretString;
 use toml::{Table, Value};
 
-use super::{ConfigFile, ValueError, holds_json, is_readable_by_others, suggestion, text_of};
+use super::{ConfigFile, ValueError, holds_json, is_readable_by_others, text_of};
 
 impl ConfigFile {
     /// Reads the value of `upstream`, and returns whether it holds a secret.

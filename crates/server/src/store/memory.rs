@@ -1,25 +1,28 @@
 //! The store in memory, which ends with the process.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::Timestamp;
+use code_assist_core::{Day, Timestamp, UsageBatch, UsageRow};
 
+use super::usage::UsageTable;
 use super::{Clock, Entry};
 
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryStore {
     clock: Clock,
     entries: Arc<Mutex<BTreeMap<String, StoredValue>>>,
+    usage: Arc<Mutex<UsageTable>>,
     /// The `KV_URL` that could not be opened and that this store replaces.
     stands_in_for: Option<Arc<str>>,
 }
 
 impl MemoryStore {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, entries: Arc::default(), stands_in_for: None }
+        Self { clock, entries: Arc::default(), usage: Arc::default(), stands_in_for: None }
     }
 
     /// Creates a replacement for the store at `url`, which counts as disconnected.
@@ -67,6 +70,22 @@ impl MemoryStore {
         count
     }
 
+    pub(super) fn add_usage(&self, batch: &UsageBatch) {
+        self.usage_table().add(batch);
+    }
+
+    pub(super) fn usage(&self, days: &RangeInclusive<Day>, key: Option<&str>) -> Vec<UsageRow> {
+        self.usage_table().list(days, key)
+    }
+
+    pub(super) fn remove_usage(&self, before: Day) {
+        self.usage_table().remove(before);
+    }
+
+    pub(super) fn clear_usage(&self) -> usize {
+        self.usage_table().clear()
+    }
+
     pub(super) fn describe(&self) -> String {
         match &self.stands_in_for {
             None => "memory (gone when the process ends)".into(),
@@ -81,6 +100,11 @@ impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, StoredValue>> {
         // No code under this lock can panic, so that its data is valid.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn usage_table(&self) -> MutexGuard<'_, UsageTable> {
+        // As above.
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,7 +122,7 @@ impl StoredValue {
 
 #[cfg(test)]
 mod tests {
-    use code_assist_testkit::contract::store_contract;
+    use code_assist_testkit::contract::{store_contract, usage_contract};
 
     use super::*;
     use crate::store::manual_clock::ManualClock;
@@ -120,6 +144,13 @@ mod tests {
             Store::clear,
         )
         .await;
+    }
+
+    #[tokio::test]
+    async fn the_memory_store_fulfils_the_contract_of_usage() {
+        let clock = ManualClock::at(1_700_000_000_000);
+        let store = Store::of(Backend::Memory(MemoryStore::new(clock.clock())));
+        usage_contract(&store, Store::add_usage, Store::usage, Store::remove_usage).await;
     }
 
     #[test]

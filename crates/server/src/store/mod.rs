@@ -11,8 +11,10 @@ mod no_redis;
 #[cfg(feature = "redis")]
 mod redis;
 mod seal;
+mod usage;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,7 +22,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use code_assist_core::settings::{KvUrl, Settings};
 use code_assist_core::{
-    Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, StoreStats, Timestamp,
+    Caller, Day, FencingToken, LockResult, Rate, RateStanding, SharedReservation, SharedStanding,
+    StoreError, StoreStats, Timestamp, UsageBatch, UsageRow,
 };
 
 use self::file::{FileStore, is_irreplaceable};
@@ -180,6 +183,61 @@ impl Store {
         }
     }
 
+    /// Asks whether a request may begin, among all processes that share the store.
+    pub(crate) async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
+        match &self.backend {
+            Backend::File(_) | Backend::Memory(_) => None,
+            Backend::Redis(store) => store.reserve(request).await,
+        }
+    }
+
+    /// Adds to the usage, once for each number of a process. When this returns, the usage is on disk, at
+    /// the server, or in memory where that is the store.
+    pub(crate) async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::File(store) => store.add_usage(batch).await,
+            Backend::Memory(store) => {
+                store.add_usage(batch);
+                Ok(())
+            }
+            Backend::Redis(store) => store.add_usage(batch).await,
+        }
+    }
+
+    /// Returns the usage of these days, of one key or of all, in the order of day, key and model.
+    pub(crate) async fn usage(
+        &self,
+        days: RangeInclusive<Day>,
+        key: Option<&str>,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        match &self.backend {
+            Backend::File(store) => store.usage(days, key).await,
+            Backend::Memory(store) => Ok(store.usage(&days, key)),
+            Backend::Redis(store) => store.usage(days, key).await,
+        }
+    }
+
+    /// Removes the usage of the days before this one.
+    pub(crate) async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::File(store) => store.remove_usage(before).await,
+            Backend::Memory(store) => {
+                store.remove_usage(before);
+                Ok(())
+            }
+            Backend::Redis(store) => store.remove_usage(before).await,
+        }
+    }
+
+    /// Removes all usage, and returns the number of rows.
+    pub(crate) async fn clear_usage(&self) -> Result<usize, StoreError> {
+        match &self.backend {
+            Backend::File(store) => store.clear_usage().await,
+            Backend::Memory(store) => Ok(store.clear_usage()),
+            Backend::Redis(store) => store.clear_usage().await,
+        }
+    }
+
     /// Returns all entries that have not expired, in the byte order of their keys, as they are stored:
     /// encrypted values stay so.
     pub(crate) async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
@@ -212,12 +270,20 @@ impl Store {
         }
     }
 
-    /// Removes all entries and returns their number.
+    /// Removes all entries and returns their number. Usage stays.
     pub(crate) async fn clear(&self) -> Result<usize, StoreError> {
         match &self.backend {
             Backend::File(store) => store.clear().await,
             Backend::Memory(store) => Ok(store.clear()),
             Backend::Redis(store) => store.clear().await,
+        }
+    }
+
+    /// The file that only this process may open, if the store is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.backend {
+            Backend::File(store) => Some(store.path()),
+            Backend::Memory(_) | Backend::Redis(_) => None,
         }
     }
 

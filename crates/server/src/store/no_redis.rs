@@ -2,12 +2,14 @@
 //! such a `KV_URL` there, so that no value of [`RedisStore`] ever exists.
 
 use std::future::{Ready, ready};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::settings::RedisUrl;
 use code_assist_core::{
-    Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, StoreStats,
+    Caller, Day, FencingToken, LockResult, Rate, RateStanding, SharedReservation, SharedStanding,
+    StoreError, StoreStats, UsageBatch, UsageRow,
 };
 
 use super::{Clock, Entry, Notice};
@@ -61,6 +63,30 @@ impl RedisStore {
     }
 
     pub(super) fn count(&self, _: &Caller, _: Rate) -> Ready<Option<RateStanding>> {
+        match *self {}
+    }
+
+    pub(super) fn reserve(&self, _: &SharedReservation) -> Ready<Option<SharedStanding>> {
+        match *self {}
+    }
+
+    pub(super) fn add_usage(&self, _: &UsageBatch) -> Ready<Result<(), StoreError>> {
+        match *self {}
+    }
+
+    pub(super) fn usage(
+        &self,
+        _: RangeInclusive<Day>,
+        _: Option<&str>,
+    ) -> Ready<Result<Vec<UsageRow>, StoreError>> {
+        match *self {}
+    }
+
+    pub(super) fn remove_usage(&self, _: Day) -> Ready<Result<(), StoreError>> {
+        match *self {}
+    }
+
+    pub(super) fn clear_usage(&self) -> Ready<Result<usize, StoreError>> {
         match *self {}
     }
 

@@ -93,6 +93,54 @@ fn tables_of_upstreams_are_listed_without_their_secrets() {
 }
 
 #[test]
+fn tables_of_keys_are_listed_with_a_part_of_their_digests_and_no_key() {
+    let home = Home::new();
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    home.write(
+        "c.toml",
+        &format!(
+            "[[key]]\nid = \"ada\"\nhash = \"sha256:{digest}\"\nmodels = [\"gemini-2.5-*\", \"x\"]\n\
+             expires = 2127-01-31T00:00:00Z\nadmin = true\n\
+             credentials = '{{\"refresh_token\":\"hush\"}}'\n\
+             [[key]]\nid = \"bob\"\nkey = \"hush-hush-hush-hush\"\ncredentials = \"/bob.json\"\n\
+             [[price]]\nmodel = \"*\"\ninput = 1.25\noutput = 10\n"
+        ),
+    );
+    let tables = |env: &[(&str, &str)]| {
+        let output = home.run_with(&["--config", "c.toml", "config"], env);
+        assert!(!format!("{output:?}").contains("hush"), "{output:?}");
+        let lines = stdout(&output);
+        let lines =
+            lines.lines().filter(|line| line.starts_with("key.") || line.starts_with("price."));
+        let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        (lines.collect::<Vec<_>>(), output.status.code(), stderr(&output))
+    };
+    let (lines, code, messages) = tables(&[]);
+    assert_eq!(code, Some(0), "{messages}");
+    assert!(messages.contains("key of key bob in c.toml: is the key itself"), "{messages}");
+    assert_eq!(
+        lines,
+        [
+            "key.ada.hash=sha256:9f86d081… # from file",
+            "key.ada.models=gemini-2.5-*,x # from file",
+            "key.ada.expires=2127-01-31T00:00:00Z # from file",
+            "key.ada.credentials=*** # from file",
+            "key.ada.admin=true # from file",
+            "key.bob.key=*** # from file",
+            "key.bob.credentials=/bob.json # from file",
+            "price.1.model=* # from file",
+            "price.1.input=1.25 # from file",
+            "price.1.output=10 # from file",
+        ]
+    );
+    let json = format!("{{\"key\":[{{\"id\":\"eve\",\"hash\":\"sha256:{digest}\"}}]}}");
+    let (lines, code, messages) = tables(&[("PROXY_KEYS_JSON", &json)]);
+    assert_eq!(lines, ["key.eve.hash=sha256:9f86d081… # from env"]);
+    assert_eq!(code, Some(2));
+    assert!(messages.contains("PROXY_KEYS_JSON: is set, and c.toml has [[key]]"), "{messages}");
+}
+
+#[test]
 fn an_upstream_without_its_key_or_project_refuses_to_start() {
     let home = Home::new();
     home.write(

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod generated;
 mod health;
+mod keys;
 mod store;
 mod upstreams;
 mod usage;

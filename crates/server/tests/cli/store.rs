@@ -63,6 +63,39 @@ fn the_store_is_exported_cleared_and_imported() {
 }
 
 #[test]
+fn clearing_leaves_usage_unless_it_is_named() {
+    use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+
+    let home = Home::new();
+    let usage: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition::new("usage");
+    home.write("one.json", r#"[{"key":"a","value":"1"}]"#);
+    let kv = |words: &[&str]| {
+        let words = [&["kv"], words, &["--kv-url", "file:kv.redb"]].concat();
+        stdout(&home.run_with(&words, &[]))
+    };
+    kv(&["import", "one.json"]);
+    {
+        let database = Database::open(home.path("kv.redb")).unwrap();
+        let writing = database.begin_write().unwrap();
+        let name = ("2026-11-26", "ada", "gemini-2.5-pro");
+        writing.open_table(usage).unwrap().insert(name, &[0; 48][..]).unwrap();
+        writing.commit().unwrap();
+    }
+    let rows = || {
+        let database = Database::open(home.path("kv.redb")).unwrap();
+        database.begin_read().unwrap().open_table(usage).unwrap().len().unwrap()
+    };
+    assert_eq!(kv(&["list"]).lines().count(), 2, "usage is no entry");
+    assert!(!kv(&["export"]).contains("gemini-2.5-pro"));
+    assert_eq!(kv(&["clear"]), "1 entries removed\n");
+    assert_eq!(rows(), 1);
+    kv(&["import", "one.json"]);
+    let removed = "1 entries removed\n1 rows of usage removed\n";
+    assert_eq!(kv(&["clear", "--usage"]), removed);
+    assert_eq!(rows(), 0);
+}
+
+#[test]
 fn a_bad_import_writes_nothing() {
     let home = Home::new();
     home.write("bad.json", r#"[{"key":"fine","value":"x"},{"key":"bad"}]"#);

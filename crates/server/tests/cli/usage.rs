@@ -38,7 +38,18 @@ fn help_says_where_settings_come_from_and_names_every_flag() {
             ),
         }
     }
-    for command in ["", "serve", "check", "config", "health", "models", "kv list", "kv export"] {
+    for command in [
+        "",
+        "serve",
+        "check",
+        "config",
+        "health",
+        "models",
+        "kv list",
+        "kv export",
+        "keys new",
+        "keys list",
+    ] {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = stdout(&home.run_with(&arguments, &[]));
         assert!(help.contains("Exit codes: 0"), "{command}");

@@ -44,6 +44,7 @@ mod cache;
 mod credentials;
 mod dialects;
 mod errors;
+mod keys;
 mod load;
 mod project;
 mod protocol;
@@ -53,6 +54,7 @@ mod secrets;
 mod settings;
 mod start;
 mod streams;
+mod usage;
 
 /// Paths and bodies of most requests.
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";

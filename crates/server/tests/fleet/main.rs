@@ -4,6 +4,7 @@
 //! Needs `redis-server` and `haproxy`.
 
 mod balancer;
+mod budgets;
 mod load;
 
 use std::collections::BTreeSet;

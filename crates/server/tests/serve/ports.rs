@@ -24,6 +24,7 @@ fn with_an_admin_port_numbers_are_served_there_only_and_the_api_is_not() {
         ("/health/detailed", "x: y", 404, 200),
         ("/v1beta/models", "x: y", 200, 404),
         ("/v1internal/operations/x", "x: y", 403, 404),
+        ("/usage", "x: y", 404, 404),
         ("/nothing", "x: y", 404, 404),
     ] {
         assert_eq!(proxy.send(get(path, &[headers])).status(), on_main, "{path} on the main port");
@@ -43,6 +44,37 @@ fn with_an_admin_port_numbers_are_served_there_only_and_the_api_is_not() {
     let answer = on_port(&admin, post(GENERATE, &[], HELLO));
     assert_eq!(answer.status_and_reason(), (404, "NOT_FOUND".into()));
     assert_eq!(google.count("generateContent"), 1);
+}
+
+#[test]
+fn the_status_page_can_send_a_prompt_only_where_the_api_is_and_the_operator_wants_it() {
+    let page = |answer: Response| {
+        let policy = answer.header("content-security-policy").to_owned();
+        (answer.text().contains("streamGenerateContent"), policy)
+    };
+    let plain = ProxyBuilder::without_upstream().start();
+    let (has_panel, policy) = page(plain.send(get("/", &[HTML])));
+    assert!(has_panel);
+    let admin = ProxyBuilder::without_upstream().env("ADMIN_PORT", "0").start();
+    let (has_panel, other) = page(on_port(&admin_address(&admin), get("/", &[HTML])));
+    assert!(!has_panel, "the admin port does not serve the API");
+    assert_ne!(policy, other, "each script has its own hash");
+    for setting in [("STATUS_PAGE_TRY", "false"), ("DIALECTS", "openai")] {
+        let off = ProxyBuilder::without_upstream().env(setting.0, setting.1).start();
+        assert!(!page(off.send(get("/", &[HTML]))).0, "{setting:?}");
+    }
+}
+
+#[test]
+fn usage_is_served_on_both_ports() {
+    let tables = r#"{"key":[{"id":"ada","key":"key-of-ada-0123456789"}]}"#;
+    let proxy = ProxyBuilder::without_upstream()
+        .env("PROXY_KEYS_JSON", tables)
+        .env("ADMIN_PORT", "0")
+        .start();
+    let key = "x-goog-api-key: key-of-ada-0123456789";
+    assert_eq!(proxy.send(get("/usage", &[key])).status(), 200);
+    assert_eq!(on_port(&admin_address(&proxy), get("/usage", &[key])).status(), 200);
 }
 
 #[test]

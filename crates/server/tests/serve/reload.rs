@@ -39,6 +39,56 @@ fn sighup_reloads_keys_aliases_and_log_level_and_drops_no_stream() {
 }
 
 #[test]
+fn sighup_reads_tables_of_keys_again_and_a_revoked_key_ends_no_stream() {
+    let (upstream, finish) = upstream();
+    let table = |id: &str, digest: &str, more: &str| {
+        format!("[[key]]\nid = \"{id}\"\nhash = \"sha256:{digest}\"\n{more}\n")
+    };
+    let ada = table("ada", DIGESTS[0], "");
+    let file = table("bob", DIGESTS[1], "");
+    let proxy = start(&upstream, &format!("{file}{ada}"));
+    let of = |key: &str| generate(&proxy, &format!("key-of-{key}-0123456789"), "gemini-2.5-pro").0;
+    assert_eq!([of("ada"), of("bob"), of("eve")], [200, 200, 401]);
+    let mut stream = proxy.connect();
+    stream.write(post(STREAM, &["x-goog-api-key: key-of-ada-0123456789"], HELLO));
+    let head = stream.head();
+    stream.chunks_until("the beginning");
+
+    let bob = table("bob", DIGESTS[1], "models = [\"gemini-3-*\"]");
+    let eve = table("eve", DIGESTS[2], "");
+    reload(&proxy, &format!("{bob}{eve}"), "settings read again");
+    assert_eq!([of("ada"), of("bob"), of("eve")], [401, 403, 200]);
+
+    finish.store(true, Ordering::SeqCst);
+    let rest = String::from_utf8(stream.body(&head)).unwrap();
+    assert!(rest.contains("the end"), "{rest}");
+
+    reload(&proxy, "[[key]]\nid = \"eve\"\nhsah = \"x\"\n", "did you mean hash?");
+    reload(&proxy, "", "there is no key left");
+    assert_eq!([of("ada"), of("bob"), of("eve")], [401, 403, 200]);
+    assert!(!proxy.stdout().contains("key-of-"), "{}", proxy.stdout());
+}
+
+#[test]
+fn a_reload_gives_no_key_an_upstream_that_only_a_restart_would_add() {
+    let (upstream, _) = upstream();
+    let key = format!("[[key]]\nid = \"ada\"\nhash = \"sha256:{}\"\n", DIGESTS[0]);
+    let proxy = start(&upstream, &key);
+    let of_ada = || generate(&proxy, "key-of-ada-0123456789", "gemini-2.5-pro").0;
+    assert_eq!(of_ada(), 200);
+    let file = format!(
+        "upstreams = [\"code-assist\", \"team\"]\n{key}upstreams = [\"team\"]\n\
+         [[upstream]]\nname = \"team\"\nprovider = \"gemini-api\"\napi_key = \"operators-key\"\n"
+    );
+    reload(
+        &proxy,
+        &file,
+        "upstreams of key ada: names team, which the running process does not have",
+    );
+    assert_eq!(of_ada(), 200, "the old settings stay");
+}
+
+#[test]
 fn bad_settings_are_reported_and_the_old_ones_stay() {
     let (upstream, _) = upstream();
     let proxy = start(&upstream, "proxy_api_keys = \"old-key\"");
@@ -240,5 +290,12 @@ fn upstream() -> (ScriptedUpstream, Arc<AtomicBool>) {
 }
 
 const FILE: &str = "c.toml";
+
+/// Of `key-of-ada-0123456789`, and of the same for bob and eve.
+const DIGESTS: [&str; 3] = [
+    "71a1f66375991626e6d07831b20c860903ee8227d96290ae42571908c3331f89",
+    "20e8e0c37a544b9cc85f35fb43667ea85ffaf10a10ad20ce476e0a11f70c2a30",
+    "2a3e9ff0d7008464febd4fb443ce8195df9f4b952826a0430f69aded21d25b6f",
+];
 
 const EXHAUSTED: &str = r#"{"error":{"code":429,"message":"Your quota will reset after 166h9m16s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED","domain":"cloudcode-pa.googleapis.com"}]}}"#;

@@ -8,6 +8,7 @@ mod body;
 mod platform;
 mod reply;
 mod state;
+mod usage;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -17,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{BackgroundJob, Proxy, RequestRecord, Timestamp};
+use code_assist_core::{BackgroundJob, Day, Monotonic, Proxy, RequestRecord, Timestamp, UsageRow};
 
 pub use body::ScriptedBody;
 pub use platform::{ScriptedPermit, ScriptedTimer, ScriptedUpgrade};
@@ -134,6 +135,11 @@ impl ScriptedPlatform {
         state.now = state.now + by;
     }
 
+    /// The time since the script began.
+    pub fn elapsed(&self) -> Duration {
+        self.state().now.since(Monotonic(0))
+    }
+
     /// Sets the wall clock forward or back. The monotonic clock stays.
     pub fn shift_wall_clock(&self, by_seconds: i64) {
         let mut state = self.state();
@@ -235,7 +241,18 @@ impl ScriptedPlatform {
 
     /// Makes the store lose the counts of all requests, as a server does that is full or was restarted.
     pub fn lose_counts(&self) {
-        self.state().limiter = None;
+        self.state().limiters.clear();
+    }
+
+    /// The usage of a key in the store, of all days.
+    pub fn stored_usage(&self, key: &str) -> Vec<UsageRow> {
+        let days = Day::of(Timestamp(0))..=Day::of(Timestamp(u64::MAX));
+        self.state().usage.rows(&days, Some(key))
+    }
+
+    /// Makes the store carry out what it is asked for with usage, and fail to say so, or say so again.
+    pub fn lose_usage_answers(&self, lost: bool) {
+        self.state().usage_answers_lost = lost;
     }
 
     /// Makes the store fail, or work again.

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,9 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::{
-    BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError, SignError, StoreError,
-    Ticket, Timestamp, TraceId,
+    BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
+    Platform, Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError,
+    SharedReservation, SharedStanding, SignError, StoreError, Ticket, Timestamp, TraceId,
+    UsageBatch, UsageRow,
 };
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -192,10 +194,48 @@ impl Platform for ScriptedPlatform {
         if state.locks.is_none() || state.store_broken {
             return None;
         }
-        if state.limiter.is_none() {
-            state.limiter = RateLimiter::new(rate.limit, rate.window);
+        if !state.limiters.contains_key(&rate.limit) {
+            let limiter = RateLimiter::new(rate.limit, rate.window)?;
+            state.limiters.insert(rate.limit, limiter);
         }
-        state.limiter.as_mut().map(|limiter| limiter.ask(caller, now))
+        state.limiters.get_mut(&rate.limit).map(|limiter| limiter.ask(caller, now))
+    }
+
+    async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
+        let state = &mut *self.state();
+        if state.locks.is_none() || state.store_broken {
+            return None;
+        }
+        Some(state.usage.reserve(request, state.now))
+    }
+
+    async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
+        let state = &mut *self.state();
+        if state.store_broken {
+            return Err(StoreError("the test broke the store".to_owned()));
+        }
+        state.usage.add(batch, state.now);
+        if state.usage_answers_lost {
+            return Err(StoreError("the test lost the store's answer".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn usage(
+        &self,
+        days: RangeInclusive<Day>,
+        key: Option<&str>,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let state = self.state();
+        if state.store_broken {
+            return Err(StoreError("the test broke the store".to_owned()));
+        }
+        Ok(state.usage.rows(&days, key))
+    }
+
+    async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {
+        self.state().usage.remove(before);
+        Ok(())
     }
 
     fn store_connected(&self) -> bool {

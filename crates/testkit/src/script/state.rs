@@ -7,6 +7,7 @@ use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::{LockRecord, Monotonic, RequestRecord, Timestamp, WaitQueue};
 
+use super::usage::UsageStore;
 use super::{Received, Reply};
 
 pub(super) struct ScriptState {
@@ -21,10 +22,13 @@ pub(super) struct ScriptState {
     /// Values with their expiry.
     pub(super) store: BTreeMap<String, (Bytes, Timestamp)>,
     pub(super) store_broken: bool,
+    pub(super) usage: UsageStore,
+    /// The store carries batches out, and its answers are lost.
+    pub(super) usage_answers_lost: bool,
     /// The distributed locks; `None` while there is one process.
     pub(super) locks: Option<BTreeMap<String, LockRecord>>,
-    /// The shared counts of the callers' requests.
-    pub(super) limiter: Option<RateLimiter>,
+    /// The shared counts of the callers' requests, by limit.
+    pub(super) limiters: BTreeMap<u32, RateLimiter>,
     pub(super) saves: usize,
     /// The credential file with its stamp.
     pub(super) credential_file: Option<(u64, Bytes)>,
@@ -86,8 +90,10 @@ impl ScriptState {
             upstream: Box::new(upstream),
             store: BTreeMap::new(),
             store_broken: false,
+            usage: UsageStore::default(),
+            usage_answers_lost: false,
             locks: None,
-            limiter: None,
+            limiters: BTreeMap::new(),
             saves: 0,
             credential_file: None,
             files: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 mod identity;
 mod locks;
+mod usage;
 
 use std::time::Duration;
 

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 
 use super::*;
+use crate::keys::Keys;
+use crate::policy::budget::ProcessId;
 use crate::settings::AllowedHost;
 
 fn access(host: &str, keys: &[(&str, &str)], origins: &[&str]) -> Access {
@@ -201,4 +203,18 @@ fn only_a_well_formed_request_id_is_kept() {
         assert_eq!(forwardable_request_id(&headers(&[("x-request-id", id)])), None, "{id}");
     }
     assert_eq!(forwardable_request_id(&HeaderMap::new()), None);
+}
+
+#[test]
+fn an_operators_key_is_accepted_beside_others_and_makes_no_key_necessary() {
+    let mut keys = Keys::new(ProcessId(1));
+    keys.set_operator(KeyDigest::of("operators"));
+    let access = keyed().with_operator(keys.operator());
+    let present = |key: &str| admit(&access, &[("x-goog-api-key", key)], "/");
+    assert_eq!(present("operators"), Ok(Some("#operator".to_owned())));
+    assert_eq!(present("secret-a"), alice());
+    assert_eq!(present("#operator"), Err(AccessError::KeyInvalid));
+    assert!(!local().with_operator(keys.operator()).needs_keys());
+    assert!(!format!("{access:?}").contains("operator"), "{access:?}");
+    assert!(keys.accounts().is_empty(), "no account is listed");
 }

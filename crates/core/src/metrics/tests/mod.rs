@@ -6,6 +6,7 @@ use crate::google::usage::TokenUsage;
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 
+mod keys;
 mod several;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
@@ -27,6 +28,7 @@ fn health_input(now: Monotonic) -> HealthInput {
             memory_limit: None,
         },
         upstreams: vec![upstream("code-assist")],
+        key_logins: Vec::new(),
         fails_over: false,
         most_requests: 100,
         most_per_caller: 50,
@@ -43,6 +45,7 @@ fn health_input(now: Monotonic) -> HealthInput {
             spans_lost: Some(5),
             cpu_seconds: Some(1.25),
         },
+        keys: None,
     }
 }
 

@@ -131,7 +131,8 @@ pub fn judge(limits: &Limits, counts: &Counts, estimate: &Reserved) -> Result<()
             return Err(Shortage { budget, limit, used, may_pass: false });
         }
         let wanted = used.saturating_add(reserved_of_it).saturating_add(estimate);
-        if wanted > limit && reserved.calls > 0 && passing.is_none() {
+        let is_alone = reserved.calls == 0 && reserved_of_it == 0;
+        if wanted > limit && !is_alone && passing.is_none() {
             passing = Some(Shortage { budget, limit, used, may_pass: true });
         }
     }
@@ -172,6 +173,9 @@ mod tests {
         let mut counts = Counts { month_tokens: 99, ..Counts::default() };
         assert_eq!(judge(&limits, &counts, &estimate), Ok(()));
         counts.reserved.calls = 1;
+        assert!(judge(&limits, &counts, &estimate).is_err_and(|it| it.may_pass));
+        // What a process has used and not stored yet counts as reserved, although no request is in flight.
+        counts.reserved = Reserved { tokens: 1, ..Reserved::default() };
         assert!(judge(&limits, &counts, &estimate).is_err_and(|it| it.may_pass));
     }
 

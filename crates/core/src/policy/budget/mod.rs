@@ -6,10 +6,18 @@
 
 mod charge;
 mod day;
+mod estimate;
 mod judge;
+mod ledger;
+mod minute;
 mod shared;
+mod shared_ledger;
 
 pub use charge::{Charge, Cost, Price};
 pub use day::Day;
 pub use judge::{Budget, Counts, Limits, Reserved, Shortage, judge};
+pub use ledger::{
+    BudgetStanding, Ledger, LoadMark, ModelTotal, Moment, ReservationTicket, TakenUsage,
+};
 pub use shared::{ProcessId, SharedReservation, SharedStanding, UsageBatch, UsageRow};
+pub use shared_ledger::SharedLedger;

@@ -66,11 +66,10 @@ impl RateLimiter {
             return None;
         }
         let entries = (limit as usize).min(MOST_ENTRIES);
-        let is_fine = limit as usize <= MOST_ENTRIES;
         Some(Self {
             limit,
             window,
-            grain: if is_fine { Duration::ZERO } else { window / GRAINS },
+            grain: grain(limit, window),
             keys: BTreeMap::new(),
             addresses: BTreeMap::new(),
             most_addresses: (ENTRIES_OF_ALL / entries).min(MOST_ADDRESSES),
@@ -133,6 +132,34 @@ impl RateLimiter {
         }
         self.addresses.entry(address).or_default()
     }
+}
+
+/// The requests of one key, whose limit is asked with each of them: a reload may change it, and two tables may
+/// count together with limits of their own.
+#[derive(Debug, Default)]
+pub struct KeyRequests(RequestLog);
+
+impl KeyRequests {
+    /// A limit of requests in a minute.
+    pub fn per_minute(limit: u32) -> Rate {
+        let window = Duration::from_secs(60);
+        Rate { limit, window, grain: grain(limit, window) }
+    }
+
+    /// Decides whether a request is let through, and counts it if so.
+    pub fn ask(&mut self, rate: Rate, now: Monotonic) -> RateStanding {
+        self.0.ask(rate.limit, rate.window, rate.grain, now)
+    }
+
+    /// Takes back the count of a request that was let through here and refused elsewhere.
+    pub fn take_back(&mut self) {
+        self.0.take_back();
+    }
+}
+
+/// Requests that are closer together than this may share an entry.
+fn grain(limit: u32, window: Duration) -> Duration {
+    if limit as usize <= MOST_ENTRIES { Duration::ZERO } else { window / GRAINS }
 }
 
 /// When a caller's requests were let through, oldest first.

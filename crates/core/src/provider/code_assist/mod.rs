@@ -118,6 +118,11 @@ fn model_method(suffix: &str) -> Option<&'static str> {
     [COUNT_TOKENS, GENERATE, STREAM].into_iter().find(|method| *method == called)
 }
 
+/// True if the method has a model generate something.
+pub(crate) fn generates(suffix: &str) -> bool {
+    model_method(suffix).is_some_and(|method| method != COUNT_TOKENS)
+}
+
 /// The bare id of the model in the body of such a method: `{"model":…,"request":{…}}`, or for
 /// countTokens `{"request":{"model":…}}`. `None` for other methods and for a body that is no JSON.
 pub(crate) fn passed_model(suffix: &str, body: &[u8]) -> Option<String> {
@@ -125,6 +130,41 @@ pub(crate) fn passed_model(suffix: &str, body: &[u8]) -> Option<String> {
     let model = model_in(body)?;
     let model = bare(&model);
     (model.len() <= LONGEST_MODEL).then(|| model.to_owned())
+}
+
+/// The bare ids of all models that the body of such a method names, the request in it included. A name that
+/// is there twice counts twice: it is not known which one upstream reads. `None` for other methods.
+pub(crate) fn passed_models(suffix: &str, body: &[u8]) -> Result<Option<Vec<String>>, JsonError> {
+    if model_method(suffix).is_none() {
+        return Ok(None);
+    }
+    let mut models = Vec::new();
+    let mut cursor = Cursor::new(body)?;
+    let mut inside = cursor.object()?;
+    while let Some(key) = cursor.key(&mut inside)? {
+        match (&*key.value, cursor.kind()?) {
+            (b"model", _) => push_model(&mut models, &mut cursor)?,
+            (b"request", ValueKind::Object) => {
+                let mut members = cursor.object()?;
+                while let Some(key) = cursor.key(&mut members)? {
+                    match &*key.value {
+                        b"model" => push_model(&mut models, &mut cursor)?,
+                        _ => drop(cursor.skip()?),
+                    }
+                }
+            }
+            _ => drop(cursor.skip()?),
+        }
+    }
+    cursor.end()?;
+    Ok(Some(models))
+}
+
+/// A value that is no string is a model with no name.
+fn push_model(models: &mut Vec<String>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    let name = cursor.string_or_skip()?.map(|name| bare(&name.into_str()).to_owned());
+    models.push(name.unwrap_or_default());
+    Ok(())
 }
 
 fn model_in(body: &[u8]) -> Option<Cow<'_, str>> {

@@ -90,13 +90,13 @@ impl Proxy {
     }
 
     fn endpoints_of(&self, upstream: &Upstream) -> String {
-        let configured = &self.settings.upstreams[usize::from(upstream.id.0)];
+        let configured = &self.settings.upstreams[upstream.id.position()];
         configured.endpoints.join(", ")
     }
 
     /// Where a credential of Google Cloud comes from.
     fn place_of(&self, upstream: &Upstream, kind: &str) -> String {
-        let configured = &self.settings.upstreams[usize::from(upstream.id.0)];
+        let configured = &self.settings.upstreams[upstream.id.position()];
         let AccountSettings::Vertex(vertex) = &configured.account else { return String::new() };
         match &vertex.auth {
             VertexAuth::Google(GoogleCredentials::Json(CredentialsJson { name, .. })) => {

@@ -22,7 +22,7 @@ pub use models::UpstreamModels;
 pub struct Step {
     /// What was checked, such as `credentials` or `project`.
     pub name: &'static str,
-    /// The upstream that was checked, where several are in use.
+    /// The upstream that was checked, where several are in use, or the key whose login was.
     pub upstream: Option<Arc<str>>,
     /// Whether the step passed.
     pub result: StepResult,
@@ -83,11 +83,11 @@ impl Step {
 }
 
 impl Proxy {
-    /// Checks every upstream in use, each up to its first failure, and says which of them requests may
-    /// reach.
+    /// Checks every upstream in use and the login of every key that has one, each up to its first failure,
+    /// and says which upstreams requests may reach.
     pub async fn check<P: Platform>(&self, platform: &P) -> Vec<Step> {
         let mut steps = Vec::new();
-        for upstream in self.upstreams.iter() {
+        for upstream in self.upstreams.operators.iter() {
             let mut own = match &upstream.account {
                 Account::CodeAssist(account) => {
                     self.check_code_assist(platform, upstream, account).await
@@ -95,12 +95,26 @@ impl Proxy {
                 Account::GeminiApi(_) => self.check_gemini_api(platform, upstream).await,
                 Account::Vertex(account) => self.check_vertex(platform, upstream, account).await,
             };
-            if self.upstreams.are_several() {
+            if self.upstreams.operators.are_several() {
                 own.iter_mut().for_each(|step| step.upstream = Some(Arc::clone(&upstream.name)));
             }
             steps.extend(own);
         }
-        steps.extend(self.upstreams.are_several().then(|| self.order()));
+        steps.extend(self.upstreams.operators.are_several().then(|| self.order()));
+        for own in self.upstreams.own() {
+            let (Some(login), Some(account)) = (own.own_login(), own.code_assist()) else {
+                continue;
+            };
+            let mut of_key = self.check_code_assist(platform, &own, account).await;
+            for step in &mut of_key {
+                step.upstream = Some(format!("key {}", login.id).into());
+                // Requests of other keys are not affected.
+                if step.result == StepResult::Fail {
+                    step.result = StepResult::Warn;
+                }
+            }
+            steps.extend(of_key);
+        }
         steps.extend(self.settings.unused_upstreams.iter().map(|unused| {
             let detail = format!("{} has a credential too", unused.name);
             Step { remedy: Some(unused.hint.clone()), ..Step::ok("unused", detail) }
@@ -110,7 +124,8 @@ impl Proxy {
 
     /// Says which upstreams a request may reach, in which order.
     fn order(&self) -> Step {
-        let names: Vec<&str> = self.upstreams.iter().map(|upstream| &*upstream.name).collect();
+        let names: Vec<&str> =
+            self.upstreams.operators.iter().map(|upstream| &*upstream.name).collect();
         let names = names.join(", ");
         let failover = &self.settings.failover;
         let reasons = FailoverReason::ALL.into_iter();

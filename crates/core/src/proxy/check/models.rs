@@ -23,7 +23,8 @@ impl Proxy {
     /// Asks Google for the models of every upstream in use.
     pub async fn models<P: Platform>(&self, platform: &P) -> Vec<UpstreamModels> {
         let mut listed = Vec::new();
-        for (upstream, configured) in self.upstreams.iter().zip(&self.settings.upstreams) {
+        for (upstream, configured) in self.upstreams.operators.iter().zip(&self.settings.upstreams)
+        {
             let mut context = RequestContext::own(platform, &self.metrics, platform.now());
             listed.push(UpstreamModels {
                 upstream: Arc::clone(&upstream.name),

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body::Body;
 
 use crate::access;
-use crate::context::RequestContext;
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::gemini::models::bare;
 use crate::dialect::gemini::route::{
     self, Beyond, CopiedPath, PathForm, Route, RouteError, copied,
@@ -18,15 +18,18 @@ use crate::dialect::gemini::route::{
 use crate::dialect::{CopiedKind, Operation};
 use crate::error::Error;
 use crate::memory;
+use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError, WebSocketRequest};
 use crate::policy::memory::REQUEST_BASE;
+use crate::provider::forward;
 use crate::provider::gemini_api::copied::{self as requests, Repeats, SOCKET_HEADERS};
 use crate::provider::gemini_api::{self, upload};
-use crate::provider::request::UpstreamRequest;
+use crate::provider::request::{self, UpstreamRequest};
 use crate::proxy::Proxy;
+use crate::proxy::allowed::{allows_listed, check_copy, check_model, only_allowed, restricted};
 use crate::proxy::choose::Asked;
 use crate::proxy::respond::{self, Answer, AnswerBody, put};
-use crate::upstream::{Account, CopiedAnswer, CopiedBody, Upstream};
+use crate::upstream::{Account, CopiedAnswer, CopiedBody, Upstream, UpstreamList};
 
 impl Proxy {
     /// The route of a path that only an upstream with the whole Gemini API knows, if there is one.
@@ -54,7 +57,8 @@ impl Proxy {
     }
 
     fn has_offer(&self, operation: Operation) -> bool {
-        self.upstreams.iter().any(|upstream| upstream.calls.provider.offers(operation))
+        let mut operators = self.upstreams.operators.iter();
+        operators.any(|upstream| upstream.calls.provider.offers(operation))
     }
 
     /// True for the next step of an upload whose URL the proxy has issued, and which needs no key. A key that
@@ -71,7 +75,7 @@ impl Proxy {
         let has_issued = |upstream: &&Upstream| {
             upstream.uploads().is_some_and(|uploads| uploads.has_issued(&path.path, query))
         };
-        self.upstreams.iter().find(has_issued)
+        self.upstreams.operators.iter().find(has_issued)
     }
 
     /// Copies a request and its answer.
@@ -80,6 +84,7 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
@@ -93,11 +98,20 @@ impl Proxy {
             Some(upstream) => upstream,
             None => {
                 let asked = Asked { operation: context.operation, model };
-                self.candidates(parts, asked).map_err(|error| named(error, path.what()))?.0
+                self.candidates(upstreams, parts, asked)
+                    .map_err(|error| named(error, path.what()))?
+                    .0
             }
         };
-        self.use_upstream(upstream, context);
+        self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
+        let is_at_vertex = matches!(upstream.account, Account::Vertex(_));
+        let reloadable = self.reloadable();
+        let used = match is_at_vertex && !model.is_empty() {
+            true => upstream.model(model, &reloadable.model_aliases),
+            false => model,
+        };
+        check_copy(context, &parts.method, path, used)?;
         if let Account::Vertex(account) = &upstream.account {
             let target = (upstream, account);
             return Box::pin(self.copy_gemini_path(parts, body, context, path, target)).await;
@@ -106,6 +120,7 @@ impl Proxy {
             return Box::pin(self.connect(parts, context, path, upstream)).await;
         }
         let repeats = requests::repeats(&parts.method, path);
+        self.reserve_for_copy(parts, charge_rule(parts, path, repeats), context).await?;
         let request = requests::request(parts, path);
         let answer = self.send_copy(upstream, (request, repeats), body, context).await?;
         // The length of what a GET would bring.
@@ -116,6 +131,18 @@ impl Proxy {
             headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
         };
         Ok(respond::copied(answer, edit, context))
+    }
+
+    /// Reserves what a copied request may use, by the length that it announces.
+    async fn reserve_for_copy<P: Platform>(
+        &self,
+        parts: &Parts,
+        rule: ChargeRule,
+        context: &mut RequestContext<P>,
+    ) -> Result<(), Error> {
+        let length =
+            parts.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+        self.reserve(rule, length.unwrap_or_default(), context).await
     }
 
     /// Sends a request with the client's body, which is read while it is sent. One without a body is tried
@@ -161,6 +188,7 @@ impl Proxy {
         context.stream = true;
         let longest = self.settings.queue_timeout;
         memory::reserve(&self.memory, REQUEST_BASE, longest, context).await?;
+        self.reserve(ChargeRule::PromptAndAnswer, 0, context).await?;
         let request = requests::socket_request(parts, path, has_token);
         let now = context.platform().now();
         upstream.calls.check_breakers(request.counts_for(), "", now)?;
@@ -248,7 +276,18 @@ impl Proxy {
                     put(&mut more, crate::proxy::prepare::MODEL, found);
                 }
                 context.model = found.into();
+                check_model(context, found)?;
                 format!("/{version}/models/{found}")
+            }
+            _ if let Some(holder) = restricted(context).cloned() => {
+                let query = forward::query(parts.uri.query().unwrap_or_default());
+                let path = request::path(format!("/{version}/models{query}"));
+                let list = UpstreamRequest::new(Method::GET, path, Payload::default());
+                let page = Box::pin(upstream.calls.call(&list, context)).await?;
+                let is_allowed =
+                    |name: &str| allows_listed(&holder, upstream, name, &reloadable.model_aliases);
+                let page = only_allowed(&page, "models", is_allowed).ok_or_else(no_list)?;
+                return Ok(respond::json(HeaderMap::new(), page));
             }
             _ => format!("/{version}/models"),
         };
@@ -266,6 +305,36 @@ impl Proxy {
         let answer = Box::pin(upstream.calls.copy(&head, context, now)).await?;
         let edit = |headers: &mut HeaderMap| headers.extend(more);
         Ok(respond::copied(answer, edit, context))
+    }
+}
+
+fn no_list() -> Error {
+    Error::UpstreamMalformed { what: "the list of models is no such list".to_owned() }
+}
+
+/// How a copied request is charged. What may not be sent twice has a model do something.
+fn charge_rule(parts: &Parts, path: &CopiedPath, repeats: Repeats) -> ChargeRule {
+    if parts.method != Method::POST {
+        return ChargeRule::Nothing;
+    }
+    match (path.kind, repeats) {
+        (CopiedKind::Upload, _) => ChargeRule::Nothing,
+        (CopiedKind::Batches | CopiedKind::Predict, Repeats::Never) => ChargeRule::Prompt,
+        (_, Repeats::Never) if path.path.ends_with("/embeddings") => ChargeRule::Prompt,
+        (_, Repeats::Never) => ChargeRule::PromptAndAnswer,
+        (CopiedKind::Other, _) if path.model.is_some() => of_verb(path.verb.as_deref()),
+        _ => ChargeRule::Nothing,
+    }
+}
+
+/// How a call of a model's method is charged.
+fn of_verb(verb: Option<&str>) -> ChargeRule {
+    match verb {
+        None => ChargeRule::Nothing,
+        Some(verb) if verb.starts_with("count") || verb.starts_with("fetch") => ChargeRule::Nothing,
+        Some("computeTokens" | "cancel") => ChargeRule::Nothing,
+        Some(verb) if verb.contains("mbed") || verb.starts_with("predict") => ChargeRule::Prompt,
+        Some(_) => ChargeRule::PromptAndAnswer,
     }
 }
 

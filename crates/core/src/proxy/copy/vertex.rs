@@ -2,13 +2,13 @@
 //! names in its body, become the operator's.
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::request::Parts;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Method};
 use http_body::Body;
 
-use super::named;
-use crate::context::RequestContext;
+use super::{named, no_list, of_verb};
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::CopiedKind;
 use crate::dialect::gemini::models::bare;
 use crate::dialect::gemini::route::{CopiedPath, Route, VertexResource};
@@ -18,16 +18,19 @@ use crate::platform::{Platform, RequestBodyError};
 use crate::provider::ProviderKind;
 use crate::provider::edits::AdaptedRequest;
 use crate::provider::forward;
+use crate::provider::gemini_api::copied::Repeats;
+use crate::provider::request::UpstreamRequest;
 use crate::provider::vertex::adapt;
 use crate::provider::vertex::copied::{self, CopyRule};
 use crate::provider::vertex::path::VertexPaths;
 use crate::provider::vertex_client::{self, VertexClientError};
 use crate::proxy::Proxy;
+use crate::proxy::allowed::{allows_listed, check_model, check_resource, only_allowed, restricted};
 use crate::proxy::choose::{Asked, path_error};
 use crate::proxy::dropped::put_dropped;
 use crate::proxy::prepare::MODEL;
 use crate::proxy::respond::{self, Answer, put};
-use crate::upstream::{Account, Upstream, VertexAccount};
+use crate::upstream::{Account, Upstream, UpstreamList, VertexAccount};
 
 impl Proxy {
     /// Copies a request of a client in Vertex mode that is no call of a Gemini model.
@@ -36,6 +39,7 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
@@ -43,18 +47,20 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let model = resource.model().unwrap_or_default();
         let what = resource.what();
-        if self.upstreams.is_code_assist_alone() {
+        if upstreams.is_code_assist_alone() {
             let model = resource.model().map(str::to_owned);
             let what = what.to_owned();
             let (others, provider) = (Vec::new(), Some(ProviderKind::Vertex.word()));
             return Err(Error::NotOffered { what, model, upstream: None, others, provider });
         }
         let asked = Asked { operation: context.operation, model };
-        let (upstream, _) = self.candidates(parts, asked).map_err(|error| named(error, what))?;
+        let (upstream, _) =
+            self.candidates(upstreams, parts, asked).map_err(|error| named(error, what))?;
         let Account::Vertex(account) = &upstream.account else { return Err(Error::Internal) };
+        check_resource(context, &parts.method, resource)?;
         let rule = copied::rule(&parts.method, &resource.rest);
         let Some(rule) = rule else { return Err(not_copied(what, upstream)) };
-        self.use_upstream(upstream, context);
+        self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
         let now = context.platform().now();
         let (paths, _) = account.paths(&upstream.calls, context, now).await;
@@ -116,6 +122,7 @@ impl Proxy {
                     put(&mut more, MODEL, found);
                 }
                 context.model = found.into();
+                check_model(context, found)?;
                 Some(found)
             }
             _ => None,
@@ -127,6 +134,17 @@ impl Proxy {
         let path = paths.catalogue(model, query.strip_prefix('?'));
         let path = path.map_err(|why| path_error(why, "models", upstream))?;
         let own = account.catalogue_headers(&upstream.calls, paths);
+        if model.is_none()
+            && let Some(holder) = restricted(context).cloned()
+        {
+            let list = UpstreamRequest::new(Method::GET, Ok(path), Payload::default());
+            let list = list.with_headers(own);
+            let page = Box::pin(upstream.calls.call(&list, context)).await?;
+            let is_allowed =
+                |name: &str| allows_listed(&holder, upstream, name, &reloadable.model_aliases);
+            let page = only_allowed(&page, "publisherModels", is_allowed).ok_or_else(no_list)?;
+            return Ok(respond::json(HeaderMap::new(), page));
+        }
         let request = copied::request(parts, path, own, None).repeatable();
         upstream.calls.check_breakers(request.counts_for(), "", now)?;
         let answer = Box::pin(upstream.calls.copy(&request, context, now)).await?;
@@ -142,6 +160,7 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let VertexCopy { upstream, account, paths, path, rule, of_gemini } = target;
         let calls = &upstream.calls;
+        self.reserve_for_copy(parts, charge_rule(parts, &path, &rule), context).await?;
         let own = account.headers(calls, None);
         let mut more = HeaderMap::new();
         let answer = if rule.has_names {
@@ -183,6 +202,22 @@ impl Proxy {
         };
         put_dropped(headers, adapted.dropped.iter());
         Ok(adapted.request)
+    }
+}
+
+/// How a request is charged.
+fn charge_rule(parts: &Parts, path: &PathAndQuery, rule: &CopyRule) -> ChargeRule {
+    let last = path.path().rsplit('/').next().unwrap_or_default();
+    match last.split_once(':') {
+        _ if parts.method != Method::POST => ChargeRule::Nothing,
+        Some((_, verb)) => of_verb(Some(verb)),
+        None if last == "batchPredictionJobs" => ChargeRule::Prompt,
+        None if last == "interactions" || last == "completions" => ChargeRule::PromptAndAnswer,
+        // Tuning has no model answer a request.
+        None => match rule.repeats {
+            Repeats::Never => ChargeRule::Prompt,
+            Repeats::Always | Repeats::Unsent => ChargeRule::Nothing,
+        },
     }
 }
 

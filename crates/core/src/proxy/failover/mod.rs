@@ -11,12 +11,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Proxy;
+use super::allowed::{check_model, restricted};
 use super::choose::Candidates;
 use super::prepare::{ModelRequest, ModelTarget, PreparedRequest};
 use crate::context::RequestContext;
 use crate::dialect::gemini::models::bare;
 use crate::error::Error;
 use crate::failure::{FailoverReason, FailureClass};
+use crate::keys::KeyHolder;
 use crate::memory;
 use crate::platform::Platform;
 use crate::policy::cache;
@@ -24,7 +26,7 @@ use crate::policy::routing::RoutingVerdict;
 use crate::provider::ProviderKind;
 use crate::provider::facts::{self, BodyFacts};
 use crate::settings::FailoverSignatures;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamList};
 
 pub(super) use told::add_shared_headers;
 
@@ -52,11 +54,14 @@ impl<'a> Choice<'a> {
 
 /// Several upstreams that may serve a request, and what has become of it so far.
 pub(super) struct Selection<'a> {
+    upstreams: &'a UpstreamList,
     /// The one that is asked now.
     upstream: &'a Upstream,
     /// The operator's choice.
     first: &'a Upstream,
     rest: Candidates<'a>,
+    /// The holder of a key that may use some models only.
+    holder: Option<Arc<KeyHolder>>,
     facts: Option<BodyFacts>,
     /// The client's own body, once the request has one with other signatures.
     original: Option<Bytes>,
@@ -104,19 +109,28 @@ impl Proxy {
         target: &'a ModelTarget<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<Choice<'a>, Error> {
-        let (first, rest) = self.candidates(target.parts, target.asked(context))?;
-        if !self.upstreams.are_several() {
+        let upstreams = target.upstreams;
+        let (first, rest) = self.candidates(upstreams, target.parts, target.asked(context))?;
+        self.use_upstream(upstreams, first, context);
+        if restricted(context).is_some() {
+            let reloadable = self.reloadable();
+            let model = first.model(target.model, &reloadable.model_aliases);
+            context.model = model.into();
+            check_model(context, model)?;
+        }
+        if !upstreams.are_several() {
             return Ok(Choice::One(first));
         }
-        self.use_upstream(first, context);
         let has_others = !rest.is_pinned && rest.clone().next().is_some();
         if !has_others {
             return Ok(Choice::One(first));
         }
         Ok(Choice::Several(Box::new(Selection {
+            upstreams,
             upstream: first,
             first,
             rest,
+            holder: restricted(context).cloned(),
             facts: None,
             original: None,
             failed: Vec::new(),
@@ -135,7 +149,7 @@ impl Proxy {
     ) -> Option<&'s mut Selection<'a>> {
         let Choice::Several(selection) = choice else { return None };
         let is_unable = !self.settings.failover.is_off() && selection.upstream.has_inability();
-        let given = self.upstreams.signatures.as_ref();
+        let given = request.target.upstreams.signatures.as_ref();
         let is_foreign =
             request.source.as_ref().is_some_and(|source| source.foreign_signatures().is_some());
         let may_begin = is_unable
@@ -155,10 +169,10 @@ impl Proxy {
         let first = selection.upstream.id;
         self.follow_signature(selection, request, context).await?;
         let primary = selection.upstream;
-        self.use_upstream(primary, context);
+        self.use_upstream(request.target.upstreams, primary, context);
         if !self.settings.failover.is_off()
             && self.may_leave(selection, request, None, context).await
-            && self.permitted(selection).is_some()
+            && self.permitted(selection, request).is_some()
             && let Some(known) = self.known_inability(selection, primary, request, context)
         {
             selection.failed.push(known);
@@ -234,7 +248,7 @@ impl Proxy {
         let original = selection.original.take().unwrap_or_else(|| request.body.clone());
         selection.original = Some(original.clone());
         loop {
-            let Some((upstream, is_foreign)) = self.permitted(selection) else {
+            let Some((upstream, is_foreign)) = self.permitted(selection, request) else {
                 return Err(self.all_failed(selection, context));
             };
             if let Some(known) = self.known_inability(selection, upstream, request, context) {
@@ -258,7 +272,7 @@ impl Proxy {
                     Err(_) => return Err(self.all_failed(selection, context)),
                 }
             }
-            self.use_upstream(upstream, context);
+            self.use_upstream(request.target.upstreams, upstream, context);
             match self.prepare(upstream, request, context).await {
                 Ok(prepared) => return Ok(prepared),
                 // This provider cannot take the body, which says nothing to a client of another one.
@@ -272,9 +286,13 @@ impl Proxy {
 
     /// The first of the other upstreams that may get the request, and whether the request's signatures
     /// are foreign there.
-    fn permitted<'a>(&self, selection: &Selection<'a>) -> Option<(&'a Upstream, bool)> {
+    fn permitted<'a>(
+        &self,
+        selection: &Selection<'a>,
+        request: &ModelRequest<'_>,
+    ) -> Option<(&'a Upstream, bool)> {
         let signed_by = selection.facts.and_then(|facts| facts.last_signature).map(|signature| {
-            let known = self.upstreams.signatures.as_ref().and_then(|it| it.giver(signature));
+            let known = selection.upstreams.signatures.as_ref().and_then(|it| it.giver(signature));
             // A signature that is not known is taken for one of the upstream that comes first.
             let first = selection.failed.first().map_or(selection.upstream, |it| it.upstream);
             known.unwrap_or_else(|| first.calls.provider.kind())
@@ -282,8 +300,25 @@ impl Proxy {
         let is_foreign =
             |other: &Upstream| signed_by.is_some_and(|kind| kind != other.calls.provider.kind());
         let may_replace = self.settings.failover_signatures == FailoverSignatures::Placeholder;
-        let mut others = selection.others().map(|other| (other, is_foreign(other)));
+        let others = selection.others().filter(|other| self.is_allowed(selection, other, request));
+        let mut others = others.map(|other| (other, is_foreign(other)));
         others.find(|(_, is_foreign)| may_replace || !is_foreign)
+    }
+
+    /// Whether the key of the request may use the model that stands in at another upstream.
+    fn is_allowed(
+        &self,
+        selection: &Selection<'_>,
+        upstream: &Upstream,
+        request: &ModelRequest<'_>,
+    ) -> bool {
+        let Some(holder) = &selection.holder else { return true };
+        let requested = request.target.model;
+        let reloadable = self.reloadable();
+        let stand_in = self.failover_model(selection, upstream, requested);
+        let model =
+            stand_in.unwrap_or_else(|| upstream.model(requested, &reloadable.model_aliases));
+        holder.settings.allows_model(model)
     }
 
     /// The error of an upstream that is known to be unable.
@@ -353,13 +388,15 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<(), Error> {
-        let Some(given) = self.upstreams.signatures.as_ref() else { return Ok(()) };
+        let Some(given) = selection.upstreams.signatures.as_ref() else { return Ok(()) };
         let facts = self.facts(selection, &request.body, context).await?;
         let giver = facts.last_signature.and_then(|last| given.giver(last));
         let foreign = request.source.as_ref().and_then(|source| source.foreign_signatures());
         let Some(giver) = giver.or(foreign) else { return Ok(()) };
         if selection.kind() != giver {
-            let of_giver = |other: &&Upstream| other.calls.provider.kind() == giver;
+            let of_giver = |other: &&Upstream| {
+                other.calls.provider.kind() == giver && self.is_allowed(selection, other, request)
+            };
             let upstream = selection.others().find(of_giver);
             selection.upstream = upstream.unwrap_or(selection.upstream);
         }

@@ -14,16 +14,17 @@ use crate::proxy::Proxy;
 use crate::proxy::choose::UPSTREAM;
 use crate::proxy::prepare::ModelTarget;
 use crate::proxy::respond::put;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamList};
 
 impl Proxy {
     /// Tells the client, the log and the metrics that another upstream is asked. Called before each call.
     pub(in crate::proxy) fn announce<P: Platform>(
         &self,
+        upstreams: &UpstreamList,
         choice: &mut Choice<'_>,
         context: &mut RequestContext<P>,
     ) {
-        if let Some(given) = &self.upstreams.signatures {
+        if let Some(given) = &upstreams.signatures {
             context.set_signatures(given.notes(choice.upstream().calls.provider.kind()));
         }
         let Choice::Several(selection) = choice else { return };
@@ -56,13 +57,14 @@ impl Proxy {
     /// Where an answer came from that was found, and not asked for.
     pub(in crate::proxy) fn note_giver<P: Platform>(
         &self,
+        upstreams: &UpstreamList,
         headers: &HeaderMap,
         context: &mut RequestContext<P>,
     ) {
         let Some(name) = headers.get(UPSTREAM) else { return };
-        let giver = self.upstreams.iter().find(|upstream| name == &*upstream.name);
+        let giver = upstreams.iter().find(|upstream| name == &*upstream.name);
         if let Some(upstream) = giver {
-            self.use_upstream(upstream, context);
+            self.use_upstream(upstreams, upstream, context);
         }
     }
 
@@ -78,7 +80,17 @@ impl Proxy {
             |upstream: &Upstream| upstream.calls.provider.kind() == ProviderKind::CodeAssist;
         let is_plain = pinned.is_none() && form.mode == ClientMode::Gemini;
         // Code Assist's answers have one form.
-        if is_plain && self.upstreams.iter().all(is_code_assist) {
+        let upstreams = target.upstreams;
+        if let Some(variant) = &upstreams.variant {
+            // A reload or a changed file may give the key another account.
+            let account = upstreams.primary().calls.auth.fingerprint();
+            return Some(format!(
+                "{variant} {account} {pinned:?} {form:?} {:?} {:?}",
+                forward::query(parts.uri.query().unwrap_or_default()),
+                text(&FIELD_MASK)
+            ));
+        }
+        if is_plain && upstreams.iter().all(is_code_assist) {
             return None;
         }
         let (query, fields) = (parts.uri.query().unwrap_or_default(), text(&FIELD_MASK));
@@ -110,7 +122,7 @@ impl Proxy {
             put(&mut context.headers, TRIED, tried);
         }
         let Some(primary) = failed.into_iter().next() else { return Error::Internal };
-        self.use_upstream(primary.upstream, context);
+        self.use_upstream(selection.upstreams, primary.upstream, context);
         primary.error
     }
 }

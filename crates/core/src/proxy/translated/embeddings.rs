@@ -9,22 +9,24 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
 use super::gemini_parts;
-use crate::context::RequestContext;
+use crate::context::{ChargeRule, RequestContext};
 use crate::dialect::gemini::route::PathForm;
 use crate::dialect::openai::embeddings::{self, EmbeddingsMethod, EmbeddingsWriter};
 use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
+use crate::google::usage::TokenUsage;
 use crate::memory;
 use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
 use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
+use crate::proxy::allowed::check_model;
 use crate::proxy::choose::{Asked, path_error};
 use crate::proxy::dropped::put_dropped;
 use crate::proxy::model_call::Incoming;
 use crate::proxy::prepare::{MODEL, ModelRequest, ModelTarget};
 use crate::proxy::respond::{self, Answer, put};
-use crate::upstream::{Account, Upstream, VertexAccount, Whole};
+use crate::upstream::{Account, Upstream, UpstreamList, VertexAccount, Whole};
 
 /// True if the texts of a refused call are sent one by one. Some models at Vertex AI take one text a call,
 /// and Google says so in no fixed words.
@@ -44,6 +46,7 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
@@ -55,26 +58,32 @@ impl Proxy {
         let model = self.requested_model(&request.model)?;
         context.operation = Some(Operation::Embed);
         let asked = Asked { operation: context.operation, model: &model };
-        let (upstream, _) = self.candidates(parts, asked)?;
+        let (upstream, _) = self.candidates(upstreams, parts, asked)?;
         let parts = gemini_parts(parts);
-        let target = ModelTarget { parts: &parts, model: &model, form: PathForm::USUAL };
+        let target = ModelTarget { upstreams, parts: &parts, model: &model, form: PathForm::USUAL };
         let mut writer = EmbeddingsWriter::new(&request);
         let mut headers = HeaderMap::new();
         put_dropped(&mut headers, request.dropped.iter());
         let resolved = upstream.model(&model, &self.reloadable().model_aliases).to_owned();
+        check_model(context, &resolved)?;
         if *resolved != *request.model {
             put(&mut headers, MODEL, &*resolved);
         }
         let method = EmbeddingsMethod::of(upstream.calls.provider.kind()).ok_or(Error::Internal)?;
         let mut batches = VecDeque::from(request.batches(method));
+        let mut usage = TokenUsage::default();
         while let Some(batch) = batches.pop_front() {
+            context.usage = TokenUsage::default();
             let body = request.body(method, &resolved, batch.clone());
             let answer = match &upstream.account {
                 Account::Vertex(account) => {
-                    self.predict((upstream, account), &resolved, body, context).await
+                    self.predict(upstreams, (upstream, account), &resolved, body, context).await
                 }
                 _ => self.embed_batch::<P, B>(&target, body, context).await,
             };
+            // The batches of a request are charged together.
+            usage += std::mem::take(&mut context.usage);
+            context.usage = usage;
             match answer {
                 Ok(answer) => writer.answer(method, &answer, batch.len())?,
                 Err(error)
@@ -84,6 +93,9 @@ impl Proxy {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if method == EmbeddingsMethod::Predict {
+            context.usage.prompt = writer.tokens();
         }
         Ok(respond::json(headers, writer.finish(&request.model)))
     }
@@ -107,13 +119,15 @@ impl Proxy {
     /// Embeds a batch at Vertex AI, which has another method for it than the Gemini API.
     async fn predict<P: Platform>(
         &self,
+        upstreams: &UpstreamList,
         (upstream, account): (&Upstream, &VertexAccount),
         model: &str,
         body: Bytes,
         context: &mut RequestContext<P>,
     ) -> Result<Bytes, Error> {
-        self.use_upstream(upstream, context);
+        self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
+        self.reserve(ChargeRule::Prompt, context.bytes_in, context).await?;
         let calls = &upstream.calls;
         let now = context.platform().now();
         let counted_for = calls.provider.counted_for(ModelCall::Whole(WholeCall::Embed));

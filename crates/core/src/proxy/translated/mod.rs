@@ -34,7 +34,7 @@ use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::policy::memory::{MemoryReservation, SMALL_ANSWER};
 use crate::settings::ModelAlias;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamList};
 
 impl Proxy {
     /// Answers a request of OpenAI's or Anthropic's dialect.
@@ -43,6 +43,7 @@ impl Proxy {
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
         &self,
+        upstreams: &UpstreamList,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
@@ -55,13 +56,15 @@ impl Proxy {
             DialectCall::InputTokens => Count(CountCall::InputTokens),
             DialectCall::Messages => Generate(GenerateCall::Messages),
             DialectCall::Responses => Generate(GenerateCall::Responses),
-            DialectCall::Embeddings => return self.embeddings(parts, body, context).await,
+            DialectCall::Embeddings => {
+                return self.embeddings(upstreams, parts, body, context).await;
+            }
             DialectCall::Hello => return Ok(respond::hello(context)),
             DialectCall::Model { name } => {
-                return self.translated_model(parts, context, name).await;
+                return self.translated_model(upstreams, parts, context, name).await;
             }
             DialectCall::Models(page) => {
-                return self.translated_models(parts, context, page).await;
+                return self.translated_models(upstreams, parts, context, page).await;
             }
             call => return Err(call.error().unwrap_or(Error::Internal)),
         };
@@ -80,7 +83,8 @@ impl Proxy {
             // Without it the Gemini API streams an array.
             gemini.uri = Uri::from_static("/?alt=sse");
         }
-        let target = ModelTarget { parts: &gemini, model: &model, form: PathForm::USUAL };
+        let target =
+            ModelTarget { upstreams, parts: &gemini, model: &model, form: PathForm::USUAL };
         let source = Box::new(SourceRequest {
             call,
             body,

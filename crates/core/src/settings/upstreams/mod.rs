@@ -3,7 +3,8 @@
 mod auto;
 mod draft;
 mod failover;
-mod parse;
+mod fields;
+pub(super) mod parse;
 mod provider;
 mod read;
 pub(super) mod rows;
@@ -17,7 +18,9 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 pub use failover::{Failover, FailoverModel, FailoverReason, FailoverSignatures};
+pub(super) use fields::UPSTREAM_FIELDS;
 pub(super) use parse::base_url;
+pub(crate) use parse::is_json;
 pub use tables::UpstreamTable;
 
 use super::{CredentialsJson, ModelAlias, models};
@@ -80,6 +83,8 @@ pub struct CodeAssistSettings {
     pub access_token: Option<SecretString>,
     /// `GEMINI_PROJECT_ID`, never all digits.
     pub project_id: Option<String>,
+    /// The `id` of the key whose own login this is.
+    pub key: Option<Arc<str>>,
 }
 
 /// An account of the public Gemini API.
@@ -132,6 +137,17 @@ impl ModelPattern {
     /// A pattern from text, without a leading `models/`. `None` if no model could have such a name.
     pub fn new(text: &str) -> Option<Self> {
         parse::model_name(text).map(|name| Self(name.to_owned()))
+    }
+
+    /// The pattern of every model.
+    pub fn all() -> Self {
+        Self("*".to_owned())
+    }
+
+    /// Whether every model that `other` means is one of those that are meant. The `*` of `other` is
+    /// compared as a character, which only a `*` stands for.
+    pub fn covers(&self, other: &Self) -> bool {
+        models::matches(&self.0, &other.0)
     }
 
     /// Whether `model` is one of those that are meant.

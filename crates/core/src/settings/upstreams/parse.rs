@@ -78,14 +78,18 @@ pub(super) fn metadata_host(text: &str) -> Result<String, SettingError> {
     if is_host && !text.contains('/') { Ok(text.into()) } else { Err(wrong()) }
 }
 
-/// Why `text` cannot be the name of an upstream. Names become labels and header values.
-pub(super) fn check_name(text: &str) -> Result<(), SettingError> {
+/// Whether `text` can be a name in labels, header values and log lines.
+pub(in crate::settings) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     let is_usual = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let is_sane = text.len() <= LONGEST_NAME
+    text.len() <= LONGEST_NAME
         && bytes.next().is_some_and(is_usual)
-        && bytes.all(|b| is_usual(b) || b == b'-' || b == b'_');
-    if !is_sane {
+        && bytes.all(|b| is_usual(b) || b == b'-' || b == b'_')
+}
+
+/// Why `text` cannot be the name of an upstream.
+pub(super) fn check_name(text: &str) -> Result<(), SettingError> {
+    if !is_name(text) {
         return Err(
             "is no name of an upstream (at most 32 of a-z, 0-9, `-` and `_`, the first no sign)"
                 .into(),
@@ -154,7 +158,7 @@ pub(super) fn model_name(text: &str) -> Option<&str> {
 }
 
 /// Whether credentials are the JSON itself, and not the path of a file that holds it.
-pub(super) fn is_json(text: &str) -> bool {
+pub(crate) fn is_json(text: &str) -> bool {
     let odd = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK || c == '"' || c == '\'';
     let text = text.trim_matches(odd);
     if text.starts_with('{') {
@@ -170,7 +174,10 @@ pub(super) fn is_json(text: &str) -> bool {
 }
 
 /// The path of a file with credentials. `home` is for one that starts with `~`.
-pub(super) fn credentials_path(text: &str, home: Option<&str>) -> Result<String, SettingError> {
+pub(in crate::settings) fn credentials_path(
+    text: &str,
+    home: Option<&str>,
+) -> Result<String, SettingError> {
     let starts = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
     if text.contains(char::is_control) || starts(&["AIza", "AQ.", "ya29.", "-----BEGIN", "["]) {
         return Err("is neither a JSON object nor the path of a file".into());

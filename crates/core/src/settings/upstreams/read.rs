@@ -1,9 +1,11 @@
 //! The reading of upstreams from the short settings and from tables.
 
+use serde_json::Value;
+
 use super::draft::{Draft, Surroundings};
 use super::failover::FailoverSignatures;
 use super::provider::ProviderName;
-use super::{Failover, FailoverModel, UnusedUpstream, UpstreamSettings, parse};
+use super::{AccountSettings, Failover, FailoverModel, UnusedUpstream, UpstreamSettings, parse};
 use crate::settings::read::{SettingsReader, spec_of};
 use crate::settings::{Machine, Problem, SETTINGS};
 
@@ -166,6 +168,33 @@ impl SettingsReader<'_> {
             "placeholder" => FailoverSignatures::Placeholder,
             _ => FailoverSignatures::Keep,
         }
+    }
+
+    /// The base URLs for keys with a login of their own. They are checked only if a key has one.
+    pub(in crate::settings) fn code_assist_endpoints(
+        &mut self,
+        in_use: &[UpstreamSettings],
+        machine: &Machine<'_>,
+        allow_insecure: bool,
+    ) -> Vec<String> {
+        const NAME: &str = "CODE_ASSIST_ENDPOINT";
+        let is_code_assist =
+            |it: &&UpstreamSettings| matches!(it.account, AccountSettings::CodeAssist(_));
+        if let Some(operators) = in_use.iter().find(is_code_assist) {
+            return operators.endpoints.clone();
+        }
+        if machine.emulated.is_some() {
+            return vec![EMULATOR.to_owned()];
+        }
+        let has_login = |table: &Value| table.get("credentials").is_some();
+        if !machine.key_tables.keys.iter().any(has_login) {
+            return vec![spec_of(NAME).default.to_owned()];
+        }
+        let bases = self.text(NAME, parse::base_urls).unwrap_or_default();
+        for base in &bases {
+            self.check_encrypted(NAME, base, allow_insecure);
+        }
+        bases
     }
 
     /// What the short settings say of a provider. `is_for_vertex`: Google's libraries are set to Vertex AI.

@@ -24,7 +24,8 @@ impl Credentials {
                 |missing| match missing {
                     Missing::ForNow(error) => TokenOutcome::Failed(error),
                     Missing::UntilChanged(Error::CredentialsMissing { why, .. })
-                        if self.settings.no_upstream_configured =>
+                        if self.settings.no_upstream_configured
+                            && self.account.own_login.is_none() =>
                     {
                         let kind = CredentialKind::Unset;
                         TokenOutcome::Rejected(Error::CredentialsMissing { why, kind })

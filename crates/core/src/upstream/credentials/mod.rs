@@ -110,7 +110,7 @@ impl Credentials {
         })
         .await;
         context.timings.auth += then.since(now);
-        context.note_token(at_hand && bearer.is_ok());
+        self.account.note_token(context, at_hand && bearer.is_ok());
         (bearer, then)
     }
 
@@ -227,7 +227,8 @@ impl Credentials {
         | TokenOutcome::Failed(error)
         | TokenOutcome::Deferred(error, _) = &outcome
         {
-            tracing::warn!(reason = error.label(), "no access token: {}", error.message());
+            let key = self.account.key();
+            tracing::warn!(reason = error.label(), key, "no access token: {}", error.message());
         }
         lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
     }
@@ -290,7 +291,8 @@ impl Credentials {
         }
         let Some(header) = token.header() else {
             let why = "the access token has characters that no header may have".to_owned();
-            return TokenOutcome::Failed(Error::CredentialsUnreadable { why });
+            let kind = self.place.kind();
+            return TokenOutcome::Failed(Error::CredentialsUnreadable { why, kind });
         };
         let (expires_at, lifetime) = (token.expires_at, token.lifetime);
         let login = &lock(&self.source).login;

@@ -30,6 +30,7 @@ pub(super) enum Missing {
 impl CredentialPlace {
     pub(super) fn kind(&self) -> CredentialKind {
         match self {
+            Self::GeminiCli(CodeAssistSettings { key: Some(_), .. }) => CredentialKind::KeysOwn,
             Self::GeminiCli(_) => CredentialKind::GeminiCli,
             Self::Google(_) => CredentialKind::GoogleCloud,
         }
@@ -89,7 +90,7 @@ impl CredentialPlace {
         if let Some(CredentialsJson { name, text }) = json {
             return self
                 .parse(platform, text.expose_secret().as_bytes())
-                .map_err(|why| Missing::UntilChanged(why.at(name)));
+                .map_err(|why| Missing::UntilChanged(why.at(name, self.kind())));
         }
         match (self, self.file(settings)) {
             (Self::GeminiCli(_), None) => Err(no_place()),
@@ -143,6 +144,10 @@ impl CredentialPlace {
                 missing(format!("the credential file cannot be read: {why}"))
             }
             CredentialFile::Unsupported => match self {
+                Self::GeminiCli(CodeAssistSettings { key: Some(_), .. }) => missing(
+                    "a Worker has no files: `credentials` of the key has to be the JSON itself"
+                        .to_owned(),
+                ),
                 Self::GeminiCli(_) => missing("GCP_SERVICE_ACCOUNT is not set".to_owned()),
                 Self::Google(_) => no_google_credential(": a Worker has no files"),
             },
@@ -150,8 +155,8 @@ impl CredentialPlace {
                 missing("the credential file could not be read".to_owned())
             }
             CredentialFile::Read { content, .. } => match self.parse(platform, &content) {
-                Err(why) if why.may_be_half_written() => Missing::ForNow(why.at(path)),
-                Err(why) => Missing::UntilChanged(why.at(path)),
+                Err(why) if why.may_be_half_written() => Missing::ForNow(why.at(path, kind)),
+                Err(why) => Missing::UntilChanged(why.at(path, kind)),
                 Ok(_) => Missing::ForNow(changed_meanwhile(kind)),
             },
         }
@@ -177,8 +182,8 @@ impl UnusableCredential {
     }
 
     /// `place` is a variable or a path.
-    fn at(&self, place: &str) -> Error {
-        Error::CredentialsUnreadable { why: format!("{place} {self}") }
+    fn at(&self, place: &str, kind: CredentialKind) -> Error {
+        Error::CredentialsUnreadable { why: format!("{place} {self}"), kind }
     }
 }
 

@@ -38,7 +38,7 @@ impl Credentials {
             refreshed = self.try_for_token(platform, &login, spent).await;
         }
         if refreshed.is_err() {
-            self.metrics.refresh_failed();
+            self.account.count_refresh(&self.metrics, false);
         }
         match refreshed {
             Ok(refreshed) => self.keep(platform, refreshed, credential, token).await,
@@ -171,7 +171,7 @@ impl Credentials {
         credential: &Credential,
         fencing: Option<FencingToken>,
     ) -> Result<AccessToken, TokenOutcome> {
-        self.metrics.refreshed();
+        self.account.count_refresh(&self.metrics, true);
         let RefreshedToken { token, refresh_token } = refreshed;
         let version = &credential.version;
         let fingerprint = &version.fingerprint;

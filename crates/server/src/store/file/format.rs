@@ -9,7 +9,8 @@
 //! | 2 | later versions | the table `about` names format and version |
 //!
 //! A version that knows only format 1 reads and writes a file of format 2, since it does not look at
-//! `about`. A format that older versions cannot read needs a number of its own, and a step in
+//! `about`. The tables `usage` and `usage_batches` need no number: versions that do not know them leave them
+//! as they are, and this version makes them when it adds the first usage. A format that older versions cannot read needs a number of its own, and a step in
 //! [`migrate`].
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! The embedded file database: one redb table from key to expiry and value.
+//! The embedded file database: a redb table from key to expiry and value, and tables of usage.
 //!
 //! Every write is a transaction that is on disk when it returns, so that a killed process loses at
 //! most the write in progress. Errors and panics of redb become [`StoreError`]s: the database is
@@ -11,6 +11,7 @@ mod record;
 mod safety_copy;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -136,6 +137,10 @@ impl FileStore {
         })
         .await?;
         Ok(count)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn describe(&self) -> String {

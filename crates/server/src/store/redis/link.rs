@@ -22,6 +22,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::budget_scripts::BudgetScripts;
 use super::scripts::{self, KeyNames, Scripts};
 use super::stats::ServerStats;
 use super::write_back::{CachedEntry, WriteBackCache};
@@ -212,6 +213,7 @@ impl LinkInner {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SET").arg(names.probe()).arg("1").arg("PX").arg(60_000).ignore();
         scripts.load(&mut pipeline);
+        BudgetScripts::load(&mut pipeline);
         pipeline.exec_async(&mut connection).await?;
         self.flush(false, &mut connection).await?;
         self.refresh_stats(connection.clone()).await;

@@ -2,9 +2,10 @@
 //!
 //! Entries (tokens, the project, models) are also cached in memory as they were last read or
 //! written. While the server is gone, slow, full or read-only, the cache is the store; when the
-//! server is back, the cache is written back. Locks, request counts and cached answers are not
+//! server is back, the cache is written back. Locks, request counts, usage and cached answers are not
 //! available meanwhile, so that each process works alone.
 
+mod budget_scripts;
 #[cfg(test)]
 mod budget_tests;
 mod link;
@@ -12,6 +13,9 @@ mod scripts;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod usage;
+#[cfg(test)]
+mod usage_tests;
 mod write_back;
 
 use std::collections::BTreeSet;
@@ -24,6 +28,7 @@ use code_assist_core::{
     ANSWER_PREFIX, Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, StoreStats,
 };
 
+use self::budget_scripts::BudgetScripts;
 use self::link::{ADMIN_TIMEOUT, COMMAND_TIMEOUT, Link};
 use self::scripts::{KeyNames, Scripts};
 use self::write_back::WriteBackCache;
@@ -41,6 +46,7 @@ struct RedisInner {
     cache: Arc<WriteBackCache>,
     names: Arc<KeyNames>,
     scripts: Arc<Scripts>,
+    budget_scripts: BudgetScripts,
     clock: Clock,
     /// The server and the prefix, for `describe`.
     shown: String,
@@ -100,7 +106,9 @@ impl RedisStore {
         };
         let link = Link::new(url, authorities, setup)?;
         let shown = format!("{url}, keys {}*", url.prefix);
-        let inner = RedisInner { link, cache, names, scripts, clock, shown, answer_bytes };
+        let budget_scripts = BudgetScripts::new();
+        let inner =
+            RedisInner { link, cache, names, scripts, budget_scripts, clock, shown, answer_bytes };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -264,24 +272,29 @@ impl RedisStore {
     }
 
     pub(super) async fn clear(&self) -> Result<usize, StoreError> {
-        let RedisInner { link, names, cache, .. } = &*self.inner;
-        let keys = self.scan(&names.all()).await?;
+        let RedisInner { names, cache, .. } = &*self.inner;
+        let mut keys = self.scan(&names.all()).await?;
+        keys.retain(|key| !names.is_usage(key));
         let entry = names.entry("");
         let answer = names.entry(ANSWER_PREFIX);
         let count = keys.iter().filter(|key| key.starts_with(&entry) && !key.starts_with(&answer));
         let count = count.count();
-        for chunk in keys.iter().collect::<Vec<_>>().chunks(CHUNK) {
-            let mut unlink = redis::cmd("UNLINK");
-            chunk.iter().for_each(|key| {
-                unlink.arg(key);
-            });
-            link.run(ADMIN_TIMEOUT, async |mut connection| {
-                unlink.exec_async(&mut connection).await
-            })
-            .await?;
-        }
+        self.unlink(keys.into_iter().collect()).await?;
         cache.clear();
         Ok(count)
+    }
+
+    /// Removes keys of the server.
+    async fn unlink(&self, keys: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        for chunk in keys.chunks(CHUNK) {
+            let mut unlink = redis::cmd("UNLINK");
+            unlink.arg(chunk);
+            self.inner
+                .link
+                .run(ADMIN_TIMEOUT, async |mut connection| unlink.exec_async(&mut connection).await)
+                .await?;
+        }
+        Ok(())
     }
 
     /// True if the server logs each write to its disk. False too if it does not say, since an ACL may

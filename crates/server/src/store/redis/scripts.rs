@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use code_assist_core::{Caller, FencingToken, Rate, RateStanding};
+use code_assist_core::{Caller, Day, FencingToken, ProcessId, Rate, RateStanding};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Script};
 
@@ -45,6 +45,57 @@ impl KeyNames {
     fn answers(&self) -> (Vec<u8>, Vec<u8>) {
         let name = |what| format!("{}{what}", self.prefix).into_bytes();
         (name("answers"), name("answer-bytes"))
+    }
+
+    /// What a key has used on a day, by model: a hash. The key comes last, so that it may hold anything.
+    pub(super) fn usage(&self, day: Day, key: &str) -> Vec<u8> {
+        format!("{}usage:{day}:{key}", self.prefix).into_bytes()
+    }
+
+    /// The keys that have usage on a day: a set.
+    pub(super) fn usage_keys(&self, day: Day) -> Vec<u8> {
+        format!("{}usage-keys:{day}", self.prefix).into_bytes()
+    }
+
+    /// The days that have usage: a set.
+    pub(super) fn usage_days(&self) -> Vec<u8> {
+        format!("{}usage-days", self.prefix).into_bytes()
+    }
+
+    /// The number of a process's last batch of usage.
+    pub(super) fn last_batch(&self, process: ProcessId) -> Vec<u8> {
+        format!("{}usage-batch:{:016x}", self.prefix, process.0).into_bytes()
+    }
+
+    /// All tokens that a key has used on a day.
+    pub(super) fn budget_day(&self, day: Day, key: &str) -> Vec<u8> {
+        format!("{}budget-day:{day}:{key}", self.prefix).into_bytes()
+    }
+
+    /// What a key has used in the month of a day.
+    pub(super) fn budget_month(&self, day: Day, key: &str) -> Vec<u8> {
+        format!("{}budget-month:{}:{key}", self.prefix, day.month()).into_bytes()
+    }
+
+    /// The tokens of a key by the second.
+    pub(super) fn budget_minute(&self, key: &str) -> Vec<u8> {
+        format!("{}budget-minute:{key}", self.prefix).into_bytes()
+    }
+
+    /// What each process has reserved for a key.
+    pub(super) fn budget_reserved(&self, key: &str) -> Vec<u8> {
+        format!("{}budget-reserved:{key}", self.prefix).into_bytes()
+    }
+
+    /// The prefix of all counts of budgets.
+    pub(super) fn budgets(&self) -> Vec<u8> {
+        format!("{}budget-", self.prefix).into_bytes()
+    }
+
+    /// True for the name of something that belongs to usage and budgets.
+    pub(super) fn is_usage(&self, name: &[u8]) -> bool {
+        let rest = name.strip_prefix(self.prefix.as_bytes()).unwrap_or_default();
+        [&b"usage:"[..], b"usage-", b"budget-"].iter().any(|begin| rest.starts_with(begin))
     }
 
     /// The key that a new connection writes to find out whether the server accepts writes.

@@ -103,6 +103,8 @@ pub enum Route {
     Options,
     /// `GET /ready`.
     Ready,
+    /// `GET /usage`, whose parameters are read where it is answered.
+    Usage,
 }
 
 impl Route {
@@ -126,6 +128,7 @@ impl Route {
             Self::Root => Operation::Root,
             Self::Stream { .. } => Operation::Stream,
             Self::Translated(_, operation) => *operation,
+            Self::Usage => Operation::Usage,
             Self::VertexResource(_) => Operation::VertexResource,
         }
     }
@@ -250,6 +253,7 @@ impl RequestLine<'_> {
             ["health", "detailed"] => self.reading(Route::HealthDetailed),
             ["live"] => self.reading(Route::Live),
             ["ready"] => self.reading(Route::Ready),
+            ["usage"] => self.reading(Route::Usage),
             ["metrics"] => self
                 .reading(Route::Metrics { format: self.parameter("format").map(Cow::into_owned) }),
             [first, rest @ ..] if first.starts_with(ASSIST_VERSION) => {

@@ -213,6 +213,11 @@ impl EmbeddingsWriter {
         Self { encoding: request.encoding, out, count: 0, tokens: 0 }
     }
 
+    /// The tokens that upstream has counted so far.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
     /// Takes the answer to the call for a batch of `expected` texts.
     pub fn answer(
         &mut self,

@@ -290,6 +290,7 @@ impl FaultClass {
             | Error::MalformedBody
             | Error::MalformedJson { .. }
             | Error::UnknownUpstream { .. }
+            | Error::UsageParameter { .. }
             | Error::UnsupportedEncoding { .. }
             | Error::UpgradeRequired => Self::Invalid,
             Error::BodyTooLarge { .. } => Self::TooLarge,
@@ -313,13 +314,15 @@ impl FaultClass {
             | Error::UpstreamMalformed { .. }
             | Error::UpstreamNoEvents
             | Error::UpstreamPage { .. }
-            | Error::UpstreamUnreachable { .. } => Self::Server,
+            | Error::UpstreamUnreachable { .. }
+            | Error::UsageUnreadable { .. } => Self::Server,
             Error::MethodNotAllowed { .. } => Self::Method,
             Error::NoAnswer { .. } => Self::NoAnswer,
             Error::NotFound { what } if what.starts_with("models/") => Self::NoModel,
-            Error::NeedsProject { .. } | Error::NotFound { .. } | Error::NotOffered { .. } => {
-                Self::NotOffered
-            }
+            Error::NeedsProject { .. }
+            | Error::NotFound { .. }
+            | Error::NotOffered { .. }
+            | Error::UsageNotCounted => Self::NotOffered,
             Error::RateLimited { .. } => Self::RateLimited,
             Error::Refused(refusal) => Self::of_refusal(refusal),
             Error::RequestTimeout => Self::RequestTimeout,

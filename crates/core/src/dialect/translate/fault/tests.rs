@@ -312,6 +312,7 @@ fn each_error_of_the_proxys_is_a_row_of_the_table() {
         invalid(Error::HostMissing),
         invalid(Error::MalformedBody),
         invalid(Error::MalformedJson { detail: text("d") }),
+        invalid(Error::UsageParameter { problem: text("p") }),
         invalid(Error::UnknownUpstream { name: text("n"), known: vec![] }),
         invalid(Error::UnsupportedEncoding { what: text("w") }),
         invalid(Error::UpgradeRequired),
@@ -329,7 +330,7 @@ fn each_error_of_the_proxys_is_a_row_of_the_table() {
         busy(Error::ShuttingDown, "shutting_down"),
         credentials(Error::CredentialsMissing { why: text("w"), kind }, "credentials_missing"),
         credentials(rejected, "credentials_rejected"),
-        credentials(Error::CredentialsUnreadable { why: text("w") }, "credentials_rejected"),
+        credentials(Error::CredentialsUnreadable { why: text("w"), kind }, "credentials_rejected"),
         credentials(
             Error::KeyRefused { why: text("w"), details: Bytes::new() },
             "credentials_rejected",

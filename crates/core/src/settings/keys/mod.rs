@@ -1,5 +1,12 @@
 //! The `[[key]]` and `[[price]]` tables: what the holders of keys may do, and what models cost.
 
+mod fields;
+mod listing;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -9,6 +16,8 @@ use super::{AllowedProtocol, ModelPattern};
 use crate::caller::KeyDigest;
 use crate::policy::budget::{Limits, Price};
 use crate::time::Timestamp;
+pub(super) use fields::PROXY_KEYS_JSON;
+pub use fields::{FieldKind, KEY_FIELDS, PRICE_FIELDS, TableField};
 
 /// The tables as they are in the file. A shell gives times as strings in RFC 3339.
 #[derive(Clone, Default)]
@@ -22,6 +31,50 @@ pub struct KeyTables {
 impl KeyTables {
     /// No tables.
     pub const NONE: Self = Self { keys: Vec::new(), prices: Vec::new() };
+
+    /// True if there is no table.
+    pub fn are_none(&self) -> bool {
+        self.keys.is_empty() && self.prices.is_empty()
+    }
+
+    /// The tables of `PROXY_KEYS_JSON`.
+    ///
+    /// # Errors
+    ///
+    /// The text is no JSON object with these two lists. What is in the lists is not looked at.
+    pub fn from_json(text: &str) -> Result<Self, KeyTablesError> {
+        let all: Value = serde_json::from_str(text)
+            .map_err(|error| KeyTablesError::NoJson(error.line(), error.column()))?;
+        let Value::Object(all) = all else { return Err(KeyTablesError::NoObject) };
+        let mut tables = Self::NONE;
+        for (name, value) in all {
+            let list = match &*name {
+                "key" => &mut tables.keys,
+                "price" => &mut tables.prices,
+                _ => return Err(KeyTablesError::Unknown),
+            };
+            let Value::Array(values) = value else { return Err(KeyTablesError::NoList) };
+            *list = values;
+        }
+        Ok(tables)
+    }
+}
+
+/// Why a text holds no tables. Never quotes the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyTablesError {
+    /// It is no JSON.
+    #[error("is no JSON (line {0}, column {1})")]
+    NoJson(usize, usize),
+    /// `key` or `price` is something else than a list.
+    #[error("has a `key` or `price` that is no list")]
+    NoList,
+    /// It is JSON and no object.
+    #[error("is no JSON object")]
+    NoObject,
+    /// It has a member with another name.
+    #[error("has something else than `key` and `price`")]
+    Unknown,
 }
 
 impl std::fmt::Debug for KeyTables {
