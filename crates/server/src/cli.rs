@@ -303,7 +303,7 @@ Examples:
 
 Secrets have no flags, because `ps` shows them: set PROXY_API_KEYS, PROXY_KEYS_JSON,
 GCP_SERVICE_ACCOUNT, GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS,
-VERTEX_API_KEY, KV_ENCRYPTION_KEY and OTEL_EXPORTER_OTLP_HEADERS in the environment or in the TOML file.
+VERTEX_API_KEY, OTEL_EXPORTER_OTLP_HEADERS and KV_ENCRYPTION_KEY in the environment or in the TOML file.
 
 Exit codes: 0 after a signal, 1 could not listen, 2 bad usage or settings.";
 

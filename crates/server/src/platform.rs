@@ -346,8 +346,6 @@ fn process_stats() -> ProcessStats {
             .map(|fds| (fds.count() as u64).saturating_sub(1)),
         max_fds: read("limits").and_then(open_files),
         log_lines_lost: telemetry::lost_lines(),
-        audit_lines_lost: None,
-        spans_lost: None,
         cpu_seconds: read("stat").and_then(ticks).map(|ticks| ticks as f64 / TICKS_PER_SECOND),
     }
 }

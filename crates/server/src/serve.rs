@@ -149,8 +149,8 @@ async fn serve(
         );
     }
     stopped_proxy.finish(&stopped_platform);
-    drop(operator);
     keepers.finish().await;
+    drop(operator);
     tracing::info!("stopped");
     Ok(())
 }

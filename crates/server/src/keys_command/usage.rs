@@ -129,13 +129,9 @@ async fn read(settings: Settings, store: Store, question: &Question) -> Result<B
     let key = new_key();
     let digest = KeyDigest::of(key.expose_secret());
     let (_sender, abort) = watch::channel(false);
-    let App { proxy, platform } = App::assemble_with(
-        settings,
-        store,
-        abort,
-        ServeParts { operator: Some(digest), ..ServeParts::default() },
-    )
-    .map_err(UsageError::Assemble)?;
+    let parts = ServeParts { operator: Some(digest), ..ServeParts::default() };
+    let App { proxy, platform } =
+        App::assemble_with(settings, store, abort, parts).map_err(UsageError::Assemble)?;
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = question.path.parse().map_err(|_| UsageError::NoUsage)?;
     *request.headers_mut() = question.headers(key.expose_secret());
