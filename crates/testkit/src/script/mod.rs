@@ -18,9 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{
-    BackgroundJob, Day, Monotonic, Proxy, RequestRecord, Timestamp, UsageRow,
-};
+use code_assist_core::{BackgroundJob, Day, Monotonic, Proxy, RequestRecord, Timestamp, UsageRow};
 
 pub use body::ScriptedBody;
 pub use platform::{ScriptedPermit, ScriptedTimer, ScriptedUpgrade};
