@@ -46,7 +46,7 @@ impl App {
         parts: ServeParts,
     ) -> io::Result<Self> {
         let http_client = HttpClient::new(&settings, abort)?;
-        let share = settings.permits_per_caller(settings.api_keys.len());
+        let share = settings.permits_per_caller(settings.number_of_keys());
         let permits = Permits::new(settings.max_concurrent_requests, share);
         let ServeParts { operator, recorders } = parts;
         let (platform, mut jobs) = TokioPlatform::new(http_client, store, permits, recorders);

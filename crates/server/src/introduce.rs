@@ -77,7 +77,7 @@ fn example(settings: &Settings, address: SocketAddr) -> String {
             r#"{"model":"gemini-2.5-flash","max_tokens":1000,"messages":[{"role":"user","content":"Hello"}]}"#,
         ),
     };
-    let key = match settings.api_keys.is_empty() {
+    let key = match settings.number_of_keys() == 0 {
         true => "",
         false => " -H \"x-goog-api-key: $YOUR_PROXY_KEY\"",
     };
@@ -134,7 +134,7 @@ async fn write_upstreams(
 
 /// Who may use the proxy.
 fn access(settings: &Settings) -> String {
-    match settings.api_keys.len() {
+    match settings.number_of_keys() {
         0 if settings.is_loopback() => "no keys: local programs only".to_owned(),
         0 => "no keys: everyone who reaches the port".to_owned(),
         count => format!("keys: {count}"),

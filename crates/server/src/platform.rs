@@ -345,6 +345,8 @@ fn process_stats() -> ProcessStats {
             .ok()
             .map(|fds| (fds.count() as u64).saturating_sub(1)),
         max_fds: read("limits").and_then(open_files),
+        audit_lines_lost: None,
+        spans_lost: None,
         log_lines_lost: telemetry::lost_lines(),
         cpu_seconds: read("stat").and_then(ticks).map(|ticks| ticks as f64 / TICKS_PER_SECOND),
     }

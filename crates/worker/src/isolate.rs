@@ -60,7 +60,7 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
             settings.allowed_hosts = AllowedHosts::Any;
         }
     }
-    let share = settings.permits_per_caller(settings.api_keys.len());
+    let share = settings.permits_per_caller(settings.number_of_keys());
     wait_queue().set_limits(settings.max_concurrent_requests, share);
     Ok(Proxy::new(settings, edge))
 }
