@@ -10,10 +10,13 @@ use code_assist_core::{
     UsageBatch, UsageRow, judge,
 };
 
+/// Day, key and model.
+type RowPlace = (Day, Arc<str>, Arc<str>);
+
 /// What the store keeps of usage and reservations.
 #[derive(Debug, Default)]
 pub(super) struct UsageStore {
-    rows: BTreeMap<(Day, Arc<str>, Arc<str>), (u64, Charge)>,
+    rows: BTreeMap<RowPlace, (u64, Charge)>,
     /// The number of the last batch of each process.
     last: HashMap<ProcessId, u64>,
     /// What each process has reserved under a key, and when it has said so.
