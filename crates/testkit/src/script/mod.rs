@@ -247,7 +247,7 @@ impl ScriptedPlatform {
     /// The usage of a key in the store, of all days.
     pub fn stored_usage(&self, key: &str) -> Vec<UsageRow> {
         let days = Day::of(Timestamp(0))..=Day::of(Timestamp(u64::MAX));
-        self.state().usage.rows(&days, Some(key))
+        self.state().usage.rows(days, Some(key))
     }
 
     /// Makes the store carry out what it is asked for with usage, and fail to say so, or say so again.

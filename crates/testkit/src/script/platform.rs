@@ -202,19 +202,21 @@ impl Platform for ScriptedPlatform {
     }
 
     async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
-        let state = &mut *self.state();
+        let clock = self.wall_clock();
+        let mut state = self.state();
         if state.locks.is_none() || state.store_broken {
             return None;
         }
-        Some(state.usage.reserve(request, state.now))
+        Some(state.usage.reserve(request, clock))
     }
 
     async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
-        let state = &mut *self.state();
+        let clock = self.wall_clock();
+        let mut state = self.state();
         if state.store_broken {
             return Err(StoreError("the test broke the store".to_owned()));
         }
-        state.usage.add(batch, state.now);
+        state.usage.add(batch, clock);
         if state.usage_answers_lost {
             return Err(StoreError("the test lost the store's answer".to_owned()));
         }
@@ -230,7 +232,7 @@ impl Platform for ScriptedPlatform {
         if state.store_broken {
             return Err(StoreError("the test broke the store".to_owned()));
         }
-        Ok(state.usage.rows(&days, key))
+        Ok(state.usage.rows(days, key))
     }
 
     async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {

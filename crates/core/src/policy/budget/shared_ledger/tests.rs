@@ -53,7 +53,7 @@ fn of_thirty_requests_of_three_processes_a_budget_for_ten_grants_ten() {
     for n in 0..30_u64 {
         let own = &mut own[usize::try_from(n % 3).unwrap()];
         if ledger.reserve(&request(n % 3, *own), NOON).is_granted {
-            *own = sum(*own, reserved(10, 1));
+            *own = *own + reserved(10, 1);
             granted += 1;
         }
     }
