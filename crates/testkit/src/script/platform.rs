@@ -1,5 +1,6 @@
 //! The port over the scripted state.
 
+use std::collections::btree_map::Entry;
 use std::future::{Future, poll_fn};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
@@ -194,11 +195,11 @@ impl Platform for ScriptedPlatform {
         if state.locks.is_none() || state.store_broken {
             return None;
         }
-        if !state.limiters.contains_key(&rate.limit) {
-            let limiter = RateLimiter::new(rate.limit, rate.window)?;
-            state.limiters.insert(rate.limit, limiter);
-        }
-        state.limiters.get_mut(&rate.limit).map(|limiter| limiter.ask(caller, now))
+        let limiter = match state.limiters.entry(rate.limit) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(RateLimiter::new(rate.limit, rate.window)?),
+        };
+        Some(limiter.ask(caller, now))
     }
 
     async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {

@@ -17,7 +17,7 @@ fn team() -> Fixture {
         table("ada", json!({"admin": true})),
         table("bob", json!({"tokens_per_day": 1_000_000, "cost_per_month": 50})),
     ];
-    Fixture::with_prices(&[("UPSTREAMS", "code-assist")], tables, vec![price], |request| {
+    Fixture::with_prices(&[("UPSTREAMS", "code-assist")], &tables, &[price], |request| {
         request.is(":generateContent").then(|| Reply::ok(COUNTED))
     })
 }
@@ -146,7 +146,7 @@ fn a_bad_parameter_is_a_400_that_says_what_to_write() {
 
 #[test]
 fn without_tables_usage_is_a_404_that_says_how_to_get_it() {
-    let none = Fixture::new("code-assist", Vec::new());
+    let none = Fixture::new("code-assist", &[]);
     let answer = none.ask("plain", get("/usage"));
     assert_eq!(status_and_reason(&answer), (404, "USAGE_NOT_COUNTED".to_owned()));
     assert!(answer.text().contains("keys new ID --append"), "{}", answer.text());
