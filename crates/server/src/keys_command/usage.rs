@@ -79,7 +79,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Asks the running proxy, else reads the store with one that serves nobody.
+/// Asks the running proxy. Without one, reads the store with a proxy that does not listen.
 async fn ask(arguments: &UsageArguments, settings: Settings) -> Result<Bytes, UsageError> {
     if settings.keys.is_empty() {
         return Err(UsageError::NoKeys);

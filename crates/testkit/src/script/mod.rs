@@ -189,7 +189,7 @@ impl ScriptedPlatform {
         self.state().auditing = true;
     }
 
-    /// What the core has told of requests that have ended.
+    /// The requests that have ended, as the core has recorded them.
     pub fn records(&self) -> Vec<RequestRecord> {
         self.state().records.clone()
     }
@@ -253,6 +253,16 @@ impl ScriptedPlatform {
     /// Makes the store carry out what it is asked for with usage, and fail to say so, or say so again.
     pub fn lose_usage_answers(&self, lost: bool) {
         self.state().usage_answers_lost = lost;
+    }
+
+    /// Makes the store take no usage, or take it again. It can be read meanwhile.
+    pub fn refuse_usage(&self, refused: bool) {
+        self.state().usage_refused = refused;
+    }
+
+    /// Makes the store answer reservations this late.
+    pub fn delay_reservations(&self, by: Duration) {
+        self.state().reservations_take = by;
     }
 
     /// Makes the store fail, or work again.

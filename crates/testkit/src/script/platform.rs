@@ -204,17 +204,23 @@ impl Platform for ScriptedPlatform {
 
     async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
         let clock = self.wall_clock();
-        let mut state = self.state();
-        if state.locks.is_none() || state.store_broken {
-            return None;
+        let (standing, late) = {
+            let mut state = self.state();
+            if state.locks.is_none() || state.store_broken {
+                return None;
+            }
+            (state.usage.reserve(request, clock), state.reservations_take)
+        };
+        if !late.is_zero() {
+            self.timer(late).await;
         }
-        Some(state.usage.reserve(request, clock))
+        Some(standing)
     }
 
     async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
         let clock = self.wall_clock();
         let mut state = self.state();
-        if state.store_broken {
+        if state.store_broken || state.usage_refused {
             return Err(StoreError("the test broke the store".to_owned()));
         }
         state.usage.add(batch, clock);
