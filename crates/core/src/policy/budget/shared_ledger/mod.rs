@@ -124,16 +124,12 @@ impl SharedLedger {
     /// Adds usage, unless the batch was added before. The months of its days are restored.
     pub fn add(&mut self, batch: &UsageBatch, clock: Timestamp) {
         let (last, at) = self.batches.entry(batch.process).or_default();
-        if batch.number < *last {
+        if batch.number <= *last {
             return;
         }
-        let is_new = batch.number > *last;
         (*last, *at) = (batch.number, clock.0);
         for (key, reserved) in &batch.reserved {
             self.set_reserved(key, batch.process, *reserved, clock);
-        }
-        if !is_new {
-            return;
         }
         self.forget_batches(clock);
         for row in &batch.rows {

@@ -126,6 +126,17 @@ fn tokens_count_for_a_minute_and_then_not() {
 }
 
 #[test]
+fn tokens_that_come_within_a_second_count_for_no_less_than_a_minute() {
+    let mut ledger = ledger();
+    let came = NOON + Duration::from_millis(400);
+    ledger.add(&batch(1, 1, 7), came);
+    let mut minute_at =
+        |clock| ledger.reserve(&request(2, Reserved::default()), clock).counts.minute_tokens;
+    assert_eq!(minute_at(came + Duration::from_millis(59_999)), 7);
+    assert_eq!(minute_at(came + Duration::from_secs(61)), 0);
+}
+
+#[test]
 fn what_is_written_is_restored() {
     let mut first = ledger();
     first.add(&batch(1, 1, 30), NOON);
