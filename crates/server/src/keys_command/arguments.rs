@@ -14,7 +14,7 @@ pub(crate) struct KeysArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysTask {
-    /// Make a key for a person or a program, and the [[key]] table that lets it in
+    /// Make a key for a person or a program, and the `[[key]]` table that lets it in
     ///
     /// Prints the key once, on a line of its own. Only its digest is in the table, and the key is stored
     /// nowhere. For an ID that exists it makes a second key, with the settings of the first one but
@@ -79,7 +79,7 @@ pub(crate) struct NewKey {
     /// Tokens of a calendar month in UTC
     #[arg(long, value_name = "N", value_parser = whole, allow_hyphen_values = true)]
     pub(crate) tokens_per_month: Option<Value>,
-    /// Cost of a calendar month in UTC, in the currency of the [[price]] tables
+    /// Cost of a calendar month in UTC, in the currency of the `[[price]]` tables
     #[arg(long, value_name = "X", value_parser = amount, allow_hyphen_values = true)]
     pub(crate) cost_per_month: Option<Value>,
     /// Requests at the same time; further ones wait

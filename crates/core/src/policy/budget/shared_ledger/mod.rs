@@ -63,7 +63,7 @@ impl SharedLedger {
         self.months.contains(&day.month())
     }
 
-    /// Restores a month: its days in the form of [`SharedLedger::text_of`]. What cannot be read is left out, and
+    /// Restores a month: its days in the form of `SharedLedger::text_of`. What cannot be read is left out, and
     /// the error says why.
     pub fn restore_month<'a>(
         &mut self,
