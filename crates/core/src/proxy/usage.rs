@@ -15,7 +15,9 @@ use super::local::NO_STORE;
 use super::respond::{Answer, AnswerBody, JSON};
 use crate::context::RequestContext;
 use crate::error::Error;
-use crate::keys::usage::{KeyBudget, UsageFormat, UsageQuery, UsageReport, tightest};
+use crate::keys::usage::{
+    KeyBudget, UsageFormat, UsageQuery, UsageQueryError, UsageReport, tightest,
+};
 use crate::keys::{Flushed, moment};
 use crate::metrics::KeysInput;
 use crate::platform::Platform;
@@ -31,7 +33,7 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         context.set_aside();
         let Some(holder) = context.holder.clone() else { return Err(Error::UsageNotCounted) };
-        let problem = |problem| Error::UsageParameter { problem };
+        let problem = |error: UsageQueryError| Error::UsageParameter { problem: error.to_string() };
         let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
         let parameters = parts.uri.query().unwrap_or_default();
         let format =

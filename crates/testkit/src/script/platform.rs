@@ -203,19 +203,27 @@ impl Platform for ScriptedPlatform {
     }
 
     async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
-        let state = &mut *self.state();
-        if state.locks.is_none() || state.store_broken {
-            return None;
+        let clock = self.wall_clock();
+        let (standing, late) = {
+            let mut state = self.state();
+            if state.locks.is_none() || state.store_broken {
+                return None;
+            }
+            (state.usage.reserve(request, clock), state.reservations_take)
+        };
+        if !late.is_zero() {
+            self.timer(late).await;
         }
-        Some(state.usage.reserve(request, state.now))
+        Some(standing)
     }
 
     async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
-        let state = &mut *self.state();
-        if state.store_broken {
+        let clock = self.wall_clock();
+        let mut state = self.state();
+        if state.store_broken || state.usage_refused {
             return Err(StoreError("the test broke the store".to_owned()));
         }
-        state.usage.add(batch, state.now);
+        state.usage.add(batch, clock);
         if state.usage_answers_lost {
             return Err(StoreError("the test lost the store's answer".to_owned()));
         }
@@ -231,7 +239,7 @@ impl Platform for ScriptedPlatform {
         if state.store_broken {
             return Err(StoreError("the test broke the store".to_owned()));
         }
-        Ok(state.usage.rows(&days, key))
+        Ok(state.usage.rows(days, key))
     }
 
     async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {
