@@ -144,8 +144,9 @@ fn ask_for(proxy: &Proxy, book: &Book, time: Duration) -> Vec<(Instant, Counted)
         let plan = Plan { key: "bob", id, fate: Fate::Usual, stream: false };
         let (status, text) = run(proxy, book, Dialect::Gemini, plan);
         assert_eq!(status, 200, "{text}");
-        let json = &text[text.find('{').unwrap()..=text.rfind('}').unwrap()];
-        let answer: Value = serde_json::from_str(json).unwrap();
+        let json = &text[text.find('{').expect("the test's own data is good")
+            ..=text.rfind('}').expect("the test's own data is good")];
+        let answer: Value = serde_json::from_str(json).expect("the test's own data is good");
         let mut counted = Counted::of_usage_metadata(&answer["usageMetadata"]);
         counted.requests = 1;
         settled.push((Instant::now(), counted));
@@ -187,8 +188,9 @@ fn usage(proxy: &Proxy) -> BTreeMap<String, (Counted, u64)> {
                 output: count("output_tokens"),
                 thoughts: count("thought_tokens"),
             };
-            let cost = (row["cost"].as_f64().unwrap() * 1e9).round() as u64;
-            (row["key"].as_str().unwrap().to_owned(), (counted, cost))
+            let cost =
+                (row["cost"].as_f64().expect("the test's own data is good") * 1e9).round() as u64;
+            (row["key"].as_str().expect("the test's own data is good").to_owned(), (counted, cost))
         })
         .collect()
 }
