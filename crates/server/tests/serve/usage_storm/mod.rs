@@ -95,16 +95,16 @@ fn one(proxy: &Proxy, book: &Book, key: &'static str, id: u64) {
     // Steps without a common divisor meet all combinations.
     let dialect = [Dialect::Gemini, Dialect::OpenAi, Dialect::Anthropic][id as usize % 3];
     let (fate, stream) = match id * 7 % 13 {
-        _ if key == "leaver" => (Fate::LeaveEarly, id % 2 == 0),
+        _ if key == "leaver" => (Fate::LeaveEarly, id.is_multiple_of(2)),
         0 if dialect != Dialect::OpenAi => (Fate::Count, false),
         0 | 1 => (Fate::Usual, true),
         2 => (Fate::Cut, true),
-        3 | 4 | 5 => (Fate::Leave, true),
+        3..=5 => (Fate::Leave, true),
         6 => (Fate::Empty, true),
-        7 => (Fate::Failover, id % 2 == 0),
-        8 => (Fate::Retry(500), id % 2 == 0),
-        9 => (Fate::Retry(503), id % 2 == 0),
-        10 => (Fate::Refused, id % 2 == 0),
+        7 => (Fate::Failover, id.is_multiple_of(2)),
+        8 => (Fate::Retry(500), id.is_multiple_of(2)),
+        9 => (Fate::Retry(503), id.is_multiple_of(2)),
+        10 => (Fate::Refused, id.is_multiple_of(2)),
         11 => (Fate::Shared, false),
         _ => (Fate::Usual, false),
     };
