@@ -103,7 +103,7 @@ impl SharedLedger {
             minutes.map(|(key, buckets)| (key.into(), buckets.into_iter().collect())).collect();
     }
 
-    /// Decides whether a request may begin, as [`judge`] does, and reserves its estimate if so. The month
+    /// Decides whether a request may begin, as `judge` does, and reserves its estimate if so. The month
     /// of its day is restored.
     pub fn reserve(&mut self, request: &SharedReservation, clock: Timestamp) -> SharedStanding {
         let key = &request.key;
