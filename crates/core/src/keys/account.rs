@@ -250,6 +250,13 @@ impl KeyAccount {
         true
     }
 
+    /// Loads the month's usage once more, so that the usage of processes which share the store is known.
+    pub async fn load_again<P: Platform>(&self, platform: &P) {
+        if let Some((lease, mark)) = self.begin_load(platform.now()) {
+            self.load_with(platform, lease, mark).await;
+        }
+    }
+
     async fn load_with<P: Platform>(&self, platform: &P, lease: Lease, mark: LoadMark) {
         let guard = LoadGuard { account: self, lease };
         let today = Day::of(platform.wall_clock());
