@@ -82,8 +82,8 @@ pub use platform::{
     RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
 };
 pub use policy::budget::{
-    Budget, Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedLedger,
-    SharedReservation, SharedStanding, Shortage, UsageBatch, UsageRow, judge,
+    Charge, Cost, Counts, Day, Limits, Price, ProcessId, Reserved, SharedLedger, SharedReservation,
+    SharedStanding, UsageBatch, UsageRow,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

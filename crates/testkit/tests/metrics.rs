@@ -291,7 +291,12 @@ fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
     let several = [("UPSTREAMS", "code-assist,gemini-api"), ("GEMINI_API_KEY", "AIza-key")];
     let several = proxy_with(&script, &several);
     let of_several = run(&script, &several, get("/metrics")).text();
-    let exposition = run(&script, &proxy, get("/metrics")).text() + &of_several;
+    let tables = r#"{"key":[{"id":"ada","key":"key-of-an-admin","admin":true,"tokens_per_day":1000,
+        "credentials":"{\"refresh_token\":\"1//ada\"}"}]}"#;
+    let with_keys = proxy_with(&script, &[("PROXY_KEYS_JSON", tables)]);
+    let asking = with("/metrics", "x-goog-api-key", "key-of-an-admin");
+    let of_keys = run(&script, &with_keys, asking).text();
+    let exposition = run(&script, &proxy, get("/metrics")).text() + &of_several + &of_keys;
     let mut exists: BTreeSet<String> = BTreeSet::new();
     for line in exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();

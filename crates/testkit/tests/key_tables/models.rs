@@ -22,8 +22,6 @@ fn a_model_that_is_not_allowed_is_refused_before_google_is_asked_in_every_method
             assert_eq!(status_and_reason(&answer), refused(), "{upstream} {method}");
             assert!(answer.text().contains("gemini-3-pro"), "{}", answer.text());
             assert_eq!(fixture.sent(), before, "{upstream} {method}");
-            let unread = fixture.ask("ada", post(&path("gemini-3-pro"), "{"));
-            assert_eq!(status_and_reason(&unread), refused(), "the body is not read");
             for (id, model) in
                 [("ada", "gemini-2.5-pro"), ("bob", "gemini-3-pro"), ("plain", "gemini-3-pro")]
             {

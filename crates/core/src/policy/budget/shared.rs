@@ -62,7 +62,7 @@ pub struct SharedReservation {
 /// What the store says to a [`SharedReservation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharedStanding {
-    /// Whether the request may begin, as [`judge`](super::judge()) decides. The estimate is reserved then.
+    /// Whether the request may begin, as the core decides for one process. The estimate is reserved then.
     pub is_granted: bool,
     /// What is used and reserved by all processes, without the estimate.
     pub counts: Counts,

@@ -103,7 +103,7 @@ impl SharedLedger {
             minutes.map(|(key, buckets)| (key.into(), buckets.into_iter().collect())).collect();
     }
 
-    /// Decides whether a request may begin, as [`judge`] does, and reserves its estimate if so. The month
+    /// Decides whether a request may begin, as `judge` does, and reserves its estimate if so. The month
     /// of its day is restored.
     pub fn reserve(&mut self, request: &SharedReservation, clock: Timestamp) -> SharedStanding {
         let key = &request.key;
@@ -167,7 +167,9 @@ impl SharedLedger {
         days: RangeInclusive<Day>,
         key: Option<&'a str>,
     ) -> impl Iterator<Item = UsageRow> + 'a {
-        self.days.range(days).flat_map(move |(day, usage)| {
+        // A `BTreeMap` panics for a range that ends before it begins.
+        let found = (!days.is_empty()).then(|| self.days.range(days));
+        found.into_iter().flatten().flat_map(move |(day, usage)| {
             let of_key =
                 usage.rows.iter().filter(move |row| key.is_none_or(|key| *row.0.0 == *key));
             of_key.map(|((key, model), (requests, charge))| UsageRow {
