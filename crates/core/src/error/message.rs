@@ -288,7 +288,8 @@ impl fmt::Display for Error {
                 f,
                 "You have as many requests in flight as one caller may have, and none of them ended \
                  in time. Send fewer at once, read your streams to their end or close them, and try \
-                 again in {}; or have the proxy's operator raise MAX_CONCURRENT_REQUESTS_PER_CALLER.",
+                 again in {}; or have the proxy's operator raise `max_concurrent` of your key, or \
+                 MAX_CONCURRENT_REQUESTS_PER_CALLER.",
                 Plain(*after)
             ),
             Self::RateLimited { limit, after } => write!(

@@ -131,6 +131,12 @@ impl MadeKey {
                 false => "Replace *** by the login in the older table.".to_owned(),
             });
         }
+        if let Some(path) = self.missing_login() {
+            notes.push(format!(
+                "There is no file {path} yet. Put the holder's oauth_creds.json there, or the key is \
+                 refused with 503 CREDENTIALS_MISSING."
+            ));
+        }
         if let Some(expires) = self.table.get("expires").filter(|at| has_passed(at)) {
             notes.push(format!("The key has expired already: {expires} has passed."));
         }
@@ -166,6 +172,13 @@ impl MadeKey {
                 .to_owned(),
         );
         notes
+    }
+
+    /// The path in `credentials` at which there is no file. One in a home directory is not looked up.
+    fn missing_login(&self) -> Option<&str> {
+        let path =
+            self.table.get("credentials")?.as_str().filter(|_| !self.table.holds_a_login())?;
+        (!path.starts_with('~') && !Path::new(path).exists()).then_some(path)
     }
 
     fn id(&self) -> &str {

@@ -31,6 +31,18 @@ fn a_key_is_shown_on_a_line_of_its_own_and_only_its_digest_is_in_the_table() {
 }
 
 #[test]
+fn a_login_that_is_not_there_is_said() {
+    let home = Home::new();
+    home.write("c.toml", "");
+    let made = || stdout(&new(&home, &["ada", "--credentials", "ada.json"]));
+    let text = made();
+    assert!(text.contains("There is no file ") && text.contains("ada.json yet."), "{text}");
+    home.write("ada.json", "{}");
+    let text = made();
+    assert!(text.contains("ada.json") && !text.contains("There is no file"), "{text}");
+}
+
+#[test]
 fn json_is_one_object_with_the_key_and_the_table() {
     let home = Home::new();
     home.write("c.toml", "");
