@@ -220,7 +220,8 @@ async fn a_safety_copy_of_an_earlier_version_is_read() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
     let clock = ManualClock::at(NOON);
-    let earlier = r#"{"format":1,"key":"oauth_refresh_token","value":"bWluZQ==","expires_at":null}"#;
+    let earlier =
+        r#"{"format":1,"key":"oauth_refresh_token","value":"bWluZQ==","expires_at":null}"#;
     fs::write(safety_copy::path_of(&path), earlier).unwrap();
     let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
     assert_eq!(store.load(ROTATED_KEY).await.unwrap().unwrap(), "mine");
