@@ -3,7 +3,7 @@
 mod account;
 mod flush;
 mod retention;
-pub mod usage;
+pub(crate) mod usage;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;

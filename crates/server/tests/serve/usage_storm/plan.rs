@@ -82,7 +82,7 @@ impl Plan {
         Counted {
             requests: 0,
             prompt,
-            cached: if self.id % 3 == 0 { prompt / 4 } else { 0 },
+            cached: if self.id.is_multiple_of(3) { prompt / 4 } else { 0 },
             output: 10 * event + self.id % 10,
             thoughts: 3 * event,
         }
