@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use code_assist_core::Proxy;
-use code_assist_testkit::client::{Answer, ask, get, post, with};
+use code_assist_testkit::client::{Answer, ask, get, post};
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
 use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::proxy_with;
 use http::Request;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn signed_in(script: &ScriptedPlatform, more: &[(&str, &str)]) -> Proxy {
     script.write_login(
@@ -291,9 +291,13 @@ fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
     let several = [("UPSTREAMS", "code-assist,gemini-api"), ("GEMINI_API_KEY", "AIza-key")];
     let several = proxy_with(&script, &several);
     let of_several = run(&script, &several, get("/metrics")).text();
-    let keys = r#"{"key":[{"id":"ada","key":"cap_secret-of-the-key-of-ada","admin":true,"tokens_per_day":9}]}"#;
+    let key = json!({
+        "id": "ada", "key": "cap_secret-of-the-key-of-ada", "admin": true, "tokens_per_day": 9,
+        "credentials": r#"{"refresh_token":"1//of-ada"}"#,
+    });
+    let keys = &*json!({ "key": [key] }).to_string();
     let keyed = proxy_with(&script, &[("PROXY_KEYS_JSON", keys)]);
-    let as_ada = with(get("/metrics"), "x-goog-api-key", "cap_secret-of-the-key-of-ada");
+    let as_ada = with("/metrics", "x-goog-api-key", "cap_secret-of-the-key-of-ada");
     let of_keys = run(&script, &keyed, as_ada).text();
     let exposition = run(&script, &proxy, get("/metrics")).text() + &of_several + &of_keys;
     let mut exists: BTreeSet<String> = BTreeSet::new();
