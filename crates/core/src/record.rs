@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use crate::google::ProviderKind;
 use crate::google::usage::TokenUsage;
+use crate::policy::budget::Cost;
 use crate::trace::{SpanId, TraceId};
 
 /// One request that has ended. The shell takes the time of [`crate::Platform::record`] as its end.
@@ -31,9 +32,10 @@ pub struct RequestRecord {
     pub operation: &'static str,
     /// The answer is a stream.
     pub stream: bool,
-    /// The model as it was sent upstream; empty where it is not known.
+    /// The model as it was sent upstream, or as the client has asked for it where the request was refused before;
+    /// empty where it is not known.
     pub model: Arc<str>,
-    /// The upstream that was asked last, where several are in use; else empty.
+    /// The upstream that was asked last; empty where none was.
     pub upstream: String,
     /// HTTP status of the answer, 0 when there was none.
     pub status: u16,
@@ -43,6 +45,8 @@ pub struct RequestRecord {
     pub error: Option<&'static str>,
     /// The token counts.
     pub usage: TokenUsage,
+    /// What the request has cost the holder of its key; `None` without prices.
+    pub cost: Option<Cost>,
 }
 
 /// The parts of a request that are spans of their own.

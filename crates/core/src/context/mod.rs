@@ -27,7 +27,7 @@ use crate::keys::KeyHolder;
 use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
 use crate::platform::Platform;
 use crate::policy::breaker::CallOutcomes;
-use crate::policy::budget::ReservationTicket;
+use crate::policy::budget::{Cost, ReservationTicket};
 use crate::policy::endpoint::{AfterCall, BreakerScope, Tries};
 use crate::policy::in_flight::InFlightGuard;
 use crate::policy::memory::MemoryReservation;
@@ -76,6 +76,8 @@ pub(crate) struct RequestContext<P: Platform> {
     /// What it has reserved of the limits of its key.
     reservation: Option<ReservationTicket>,
     charge_rule: ChargeRule,
+    /// What its tries have cost that were charged.
+    cost: Cost,
     /// When the client stops waiting, if it has said so.
     pub(crate) deadline: Option<Deadline>,
     /// Headers that the answer carries, whatever it will be.
@@ -94,6 +96,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) usage: TokenUsage,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// How much of a whole answer had come when it broke off.
+    pub(crate) cut_bytes: u64,
     /// A call went to an endpoint.
     asked_upstream: bool,
     /// HTTP status of the answer, 0 as long as there is none.
@@ -207,6 +211,7 @@ impl<P: Platform> RequestContext<P> {
             holder: None,
             reservation: None,
             charge_rule: ChargeRule::Nothing,
+            cost: Cost::default(),
             deadline: None,
             headers: HeaderMap::new(),
             timings: Timings::default(),
@@ -218,6 +223,7 @@ impl<P: Platform> RequestContext<P> {
             usage: TokenUsage::default(),
             bytes_in: 0,
             bytes_out: 0,
+            cut_bytes: 0,
             asked_upstream: false,
             status: 0,
             error: None,

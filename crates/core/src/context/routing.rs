@@ -1,4 +1,4 @@
-//! What a request records where several upstreams are in use.
+//! What a request records where several upstreams are in use, or the shell keeps an audit log.
 
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ pub(super) struct Routing {
     pub(super) failover_from: Option<Arc<str>>,
     /// Where the signatures in the answer are noted; `None` where all upstreams are of one provider.
     signatures: Option<SignatureNotes>,
+    /// The model in the path of a request, for the audit log.
+    pub(super) asked_model: Option<Arc<str>>,
 }
 
 impl<P: Platform> RequestContext<P> {
@@ -40,6 +42,11 @@ impl<P: Platform> RequestContext<P> {
     /// Sets where the signatures in the answer are noted.
     pub(crate) fn set_signatures(&mut self, notes: SignatureNotes) {
         self.routing_mut().signatures = Some(notes);
+    }
+
+    /// Records the model for which the client asks, before it is known whether it gets it.
+    pub(crate) fn set_asked_model(&mut self, model: &Arc<str>) {
+        self.routing_mut().asked_model = Some(Arc::clone(model));
     }
 
     fn routing_mut(&mut self) -> &mut Routing {

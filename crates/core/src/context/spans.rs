@@ -1,5 +1,6 @@
 //! The spans of a request whose trace is recorded. Nothing of it is kept for other requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use memchr::memmem;
@@ -112,24 +113,36 @@ impl<P: Platform> RequestContext<P> {
             (None, Some(peer)) => peer.to_string(),
             (None, None) => String::new(),
         };
+        let upstream = self.upstream().or_else(|| self.sole_upstream());
+        let asked = self.routing.as_ref().and_then(|it| it.asked_model.as_ref());
+        let model = asked.filter(|_| self.model.is_empty()).unwrap_or(&self.model);
+        let has_prices = self.holder.as_ref().is_some_and(|holder| !holder.prices.is_empty());
         let record = RequestRecord {
             request_id: self.id.as_str().to_owned(),
             trace: self.trace.id,
-            spans: self.spans.take(),
             duration: now.since(self.received),
             asks_model,
             caller,
             dialect: self.dialect.label(),
             operation: self.operation.map_or("", |it| it.label()),
             stream: self.stream,
-            model: self.model.clone(),
-            upstream: self.upstream().map(ToString::to_string).unwrap_or_default(),
+            model: Arc::clone(model),
+            upstream: upstream.map(ToString::to_string).unwrap_or_default(),
             status: self.status,
             outcome: RequestOutcome::label(self.outcome),
             error: self.error,
             usage: self.usage,
+            cost: has_prices.then_some(self.cost),
+            spans: self.spans.take(),
         };
         self.platform.record(record);
+    }
+
+    /// The only upstream there is, if it was asked. A key's own login may be for another one.
+    fn sole_upstream(&self) -> Option<&Arc<str>> {
+        let own = self.holder.as_ref().is_some_and(|holder| holder.settings.own.is_some());
+        let sole = self.metrics.sole_upstream().filter(|_| self.asked_upstream)?;
+        (!own || **sole == *"code-assist").then_some(sole)
     }
 }
 

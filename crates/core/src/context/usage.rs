@@ -41,21 +41,38 @@ impl<P: Platform> RequestContext<P> {
         self.holder.as_deref().filter(|_| self.charge_rule != ChargeRule::Nothing)
     }
 
+    /// A whole answer has broken off: upstream has not counted it, and the try is charged with an estimate.
+    pub(crate) fn estimate_cut_answer(&mut self) {
+        let cut_bytes = std::mem::take(&mut self.cut_bytes);
+        if let Some(holder) = self.charged_holder()
+            && cut_bytes > 0
+        {
+            self.usage = self.estimated(holder, cut_bytes);
+        }
+    }
+
+    /// The usage of a request whose answer has so many bytes.
+    fn estimated(&self, holder: &KeyHolder, answer_bytes: u64) -> TokenUsage {
+        let prompt = holder.account.estimate(self.bytes_in).prompt_tokens;
+        let output = match self.charge_rule {
+            ChargeRule::PromptAndAnswer => answer_bytes / BYTES_PER_TOKEN,
+            ChargeRule::Nothing | ChargeRule::Prompt => 0,
+        };
+        TokenUsage { prompt, output, ..TokenUsage::default() }
+    }
+
     /// Charges what a try has used that has failed, or that is not the last one.
     pub(crate) fn charge_try(&mut self) {
         let Some(holder) = self.charged_holder() else { return };
         if self.usage == TokenUsage::default() {
             return;
         }
-        let settlement = Settlement {
-            reservation: None,
-            model: &self.model,
-            requests: 0,
-            charge: priced(holder, &self.model, self.usage),
-            learn: None,
-        };
+        let charge = priced(holder, &self.model, self.usage);
+        let settlement =
+            Settlement { reservation: None, model: &self.model, requests: 0, charge, learn: None };
         holder.account.settle(settlement, moment(&self.platform));
         self.usage = TokenUsage::default();
+        self.cost = self.cost + charge.cost;
     }
 
     /// Counts what the request has used, and gives back what it had reserved. Nothing waits for the store.
@@ -77,15 +94,7 @@ impl<P: Platform> RequestContext<P> {
             ChargeRule::Nothing => Charge::default(),
             _ if has_count => priced(&holder, &self.model, self.usage),
             _ if !is_used => Charge::default(),
-            rule => {
-                let prompt = holder.account.estimate(self.bytes_in).prompt_tokens;
-                let output = match rule {
-                    ChargeRule::PromptAndAnswer => self.bytes_out / BYTES_PER_TOKEN,
-                    ChargeRule::Nothing | ChargeRule::Prompt => 0,
-                };
-                let usage = TokenUsage { prompt, output, ..TokenUsage::default() };
-                priced(&holder, &self.model, usage)
-            }
+            _ => priced(&holder, &self.model, self.estimated(&holder, self.bytes_out)),
         };
         let is_whole = self.outcome == RequestOutcome::Ok && is_answered && has_count;
         let settlement = Settlement {
@@ -96,6 +105,7 @@ impl<P: Platform> RequestContext<P> {
             learn: is_whole.then_some(self.bytes_in),
         };
         holder.account.settle(settlement, moment(&self.platform));
+        self.cost = self.cost + charge.cost;
     }
 
     /// True if an answer of a model came from the cache, or from an equal request in flight.

@@ -34,7 +34,7 @@ impl Error {
     /// Details for programs, besides the reason.
     pub(crate) fn metadata(&self) -> Vec<(Cow<'static, str>, String)> {
         match self {
-            Self::AccountIneligible { reasons } if !reasons.is_empty() => {
+            Self::AccountIneligible { reasons, .. } if !reasons.is_empty() => {
                 let codes: Vec<&str> = reasons.iter().map(|(code, _)| code.as_str()).collect();
                 vec![(Cow::Borrowed("upstreamReasons"), codes.join(","))]
             }
@@ -76,7 +76,7 @@ impl Error {
     pub(crate) fn links(&self) -> Vec<Link> {
         match self {
             Self::AccountIneligible { .. } => vec![SET_UP_LICENCE, API_KEY],
-            Self::ProjectRequired => vec![SET_UP_LICENCE],
+            Self::ProjectRequired { .. } => vec![SET_UP_LICENCE],
             Self::ValidationRequired { link: Some(link), .. } => {
                 vec![Link {
                     description: Cow::Borrowed("Verify your account"),

@@ -17,7 +17,7 @@ impl Error {
             | Self::CredentialsRejected { .. }
             | Self::CredentialsUnreadable { .. }
             | Self::KeyRefused { .. }
-            | Self::ProjectRequired
+            | Self::ProjectRequired { .. }
             | Self::ValidationRequired { .. } => FailoverReason::Account,
             // A model rests after 503s, a whole endpoint when it cannot be reached.
             Self::CircuitOpen { model: Some(_), .. } => FailoverReason::Capacity,

@@ -9,7 +9,7 @@ use crate::policy::budget::Day;
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AccountIneligible { reasons } => write_ineligible(f, reasons),
+            Self::AccountIneligible { reasons, of_key } => write_ineligible(f, reasons, *of_key),
             Self::AdminOnly { what } => write!(
                 f,
                 "Your key may not read {what}, which concerns all keys. The proxy's operator can set \
@@ -273,10 +273,12 @@ impl fmt::Display for Error {
                  MEMORY_BUDGET_BYTES.",
                 Plain(*after)
             ),
-            Self::ProjectRequired => f.write_str(
+            Self::ProjectRequired { of_key } => write!(
+                f,
                 "This Google account uses Code Assist through an organisation's licence, and that \
-                 needs a Google Cloud project. Set GEMINI_PROJECT_ID to the id (not the number) of \
+                 needs a Google Cloud project. Set {} to the id (not the number) of \
                  the project that holds the licence, then run `code-assist-proxy check`.",
+                project_setting(*of_key)
             ),
             Self::QueueTimeout { after, own_share: false } => write!(
                 f,
@@ -460,7 +462,11 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-fn write_ineligible(f: &mut fmt::Formatter<'_>, reasons: &[(String, String)]) -> fmt::Result {
+fn write_ineligible(
+    f: &mut fmt::Formatter<'_>,
+    reasons: &[(String, String)],
+    of_key: bool,
+) -> fmt::Result {
     f.write_str("Google does not let this account use Code Assist.")?;
     for (code, message) in reasons {
         write!(f, " {code}: {}", Sentence(message))?;
@@ -471,10 +477,17 @@ fn write_ineligible(f: &mut fmt::Formatter<'_>, reasons: &[(String, String)]) ->
              since 2026-06-18.",
         )?;
     }
-    f.write_str(
+    write!(
+        f,
         " Use an account with a Code Assist Standard or Enterprise licence and set \
-         GEMINI_PROJECT_ID to its project, or use the Gemini API with an API key of its own.",
+         {} to its project, or use the Gemini API with an API key of its own.",
+        project_setting(of_key)
     )
+}
+
+/// Where the operator names the project.
+fn project_setting(of_key: bool) -> &'static str {
+    if of_key { "`project` in the key's table" } else { "GEMINI_PROJECT_ID" }
 }
 
 /// Names the upstreams that have what another one lacks.

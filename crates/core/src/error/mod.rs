@@ -28,6 +28,8 @@ pub enum Error {
     AccountIneligible {
         /// Each upstream reason code with its message, such as `UNSUPPORTED_CLIENT`.
         reasons: Vec<(String, String)>,
+        /// It is the account of a key's own login.
+        of_key: bool,
     },
     /// Only the operator, or a key with `admin`, may read this.
     AdminOnly {
@@ -184,7 +186,10 @@ pub enum Error {
         origin: String,
     },
     /// The account needs a project of its own and none is set.
-    ProjectRequired,
+    ProjectRequired {
+        /// It is the account of a key's own login.
+        of_key: bool,
+    },
     /// No concurrency permit became free within `QUEUE_TIMEOUT_MS`.
     QueueTimeout {
         /// How long to wait before the next attempt.

@@ -131,7 +131,7 @@ impl Error {
             Self::Overloaded { .. } => {
                 (S::SERVICE_UNAVAILABLE, Some("OVERLOADED"), "overloaded", Proxy)
             }
-            Self::ProjectRequired => {
+            Self::ProjectRequired { .. } => {
                 (S::FORBIDDEN, Some("PROJECT_REQUIRED"), "project_required", Operator)
             }
             Self::QueueTimeout { .. } => {

@@ -29,8 +29,10 @@ fn every_error() -> Vec<Error> {
                 (text("UNSUPPORTED_CLIENT"), text("This client is no longer supported")),
                 (text("RESTRICTED_AGE"), text("Your account is too young.")),
             ],
+            of_key: false,
         },
-        Error::AccountIneligible { reasons: vec![] },
+        Error::AccountIneligible { reasons: vec![], of_key: true },
+        Error::AccountIneligible { reasons: vec![], of_key: false },
         Error::AdminOnly { what: "/metrics" },
         Error::UsageNotCounted,
         Error::UsageParameter { problem: text("`by` takes key, model or day.") },
@@ -119,7 +121,8 @@ fn every_error() -> Vec<Error> {
         Error::OriginNotAllowed { origin: String::new() },
         Error::OutOfResources { why: text("tcp open error: Too many open files (os error 24)") },
         Error::Overloaded { after: Duration::from_secs(1) },
-        Error::ProjectRequired,
+        Error::ProjectRequired { of_key: false },
+        Error::ProjectRequired { of_key: true },
         Error::QueueTimeout { after: Duration::from_secs(1), own_share: false },
         Error::QueueTimeout { after: Duration::from_secs(1), own_share: true },
         Error::RateLimited { limit: RateLimitName::AllCallers, after: Duration::from_millis(1500) },
@@ -402,7 +405,7 @@ fn the_errors_of_code_assist_that_move_a_request_have_the_reason_of_their_kind()
         (google(402, "{}"), R::Billing),
         (Error::CircuitOpen { after: Duration::ZERO, model: None }, R::Unreachable),
         (Error::UpstreamDisconnected { at: BrokenAt::Unprocessed }, R::Unreachable),
-        (Error::ProjectRequired, R::Account),
+        (Error::ProjectRequired { of_key: false }, R::Account),
     ];
     for (error, reason) in cases {
         assert_eq!(error.failover_reason(), Some(reason), "{error:?}");
@@ -439,7 +442,7 @@ fn an_error_of_the_request_or_of_a_call_that_may_have_been_carried_out_moves_not
 fn the_short_reason_is_googles_or_the_proxys_or_else_the_status() {
     assert_eq!(google_with_reason(429, "QUOTA_EXHAUSTED").short_reason(), "QUOTA_EXHAUSTED");
     assert_eq!(google(503, "{}").short_reason(), "UNAVAILABLE");
-    assert_eq!(Error::ProjectRequired.short_reason(), "PROJECT_REQUIRED");
+    assert_eq!(Error::ProjectRequired { of_key: false }.short_reason(), "PROJECT_REQUIRED");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) struct HealthInput {
     pub(crate) upstreams: Vec<UpstreamInput>,
     /// The logins of keys. None of them makes the proxy's health worse.
     pub(crate) key_logins: Vec<KeyLoginInput>,
+    /// False if the upstreams above lack credentials, and no request needs them.
+    pub(crate) needs_operators: bool,
     /// Another upstream takes the requests that one cannot serve (`FAILOVER`).
     pub(crate) fails_over: bool,
     /// `MAX_CONCURRENT_REQUESTS`.
@@ -285,11 +287,20 @@ impl HealthInput {
     /// The upstreams that the state of the whole depends on. Without failover the others serve only what the
     /// first one does not offer.
     fn deciding(&self) -> &[UpstreamInput] {
-        if self.fails_over { &self.upstreams } else { &self.upstreams[..1] }
+        match (self.needs_operators, self.fails_over) {
+            (false, _) => &[],
+            (true, false) => &self.upstreams[..1],
+            (true, true) => &self.upstreams,
+        }
     }
 }
 
 impl UpstreamInput {
+    /// True if no credentials are set, which is no failure where only keys have logins.
+    pub(crate) fn has_no_credentials(&self) -> bool {
+        matches!(self.credentials, CredentialStatus::Failed("credentials_missing", _))
+    }
+
     pub(super) fn credentials(&self) -> Value {
         match &self.credentials {
             CredentialStatus::Ok => json!({ "status": "ok" }),

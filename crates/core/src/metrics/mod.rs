@@ -238,6 +238,12 @@ impl Metrics {
         named.map(|upstream| &*upstream.name)
     }
 
+    /// The name of the only upstream; `None` where there are several.
+    pub(crate) fn sole_upstream(&self) -> Option<&Arc<str>> {
+        let [sole] = &self.upstreams[..] else { return None };
+        Some(&sole.name)
+    }
+
     /// The table of a request that went to the upstream of this name, or to none.
     fn table(&self, upstream: Option<&str>) -> &ModelTable {
         let last = self.by_model.len() - 1;

@@ -43,6 +43,11 @@ impl Proxy {
         };
         // Known before the key is checked, since the audit log has requests that are refused too.
         context.operation = route.as_ref().ok().map(Route::operation);
+        if context.platform().is_auditing()
+            && let Some(model) = route.as_ref().ok().and_then(Route::model)
+        {
+            context.set_asked_model(model);
+        }
         let address = access::address(parts, self.settings.trust_forwarded_for);
         context.peer = address;
         let from = Caller::new(None, address);

@@ -10,7 +10,7 @@ use super::root::{self, ServedPort};
 use super::{Proxy, page};
 use crate::dialect::gemini::route::{self, Route};
 use crate::error::Error;
-use crate::metrics::{ExpositionFormat, HealthInput};
+use crate::metrics::{ExpositionFormat, HealthInput, UpstreamInput};
 use crate::platform::{AdminPort, Platform, ProcessStats};
 use crate::settings::Settings;
 
@@ -113,12 +113,16 @@ impl Proxy {
     /// left out: they cost a few system calls, and `/health` is requested often.
     fn health_input<P: Platform>(&self, platform: &P) -> HealthInput {
         let (clock, now) = (platform.wall_clock(), platform.now());
+        let upstreams: Vec<_> =
+            self.upstreams.operators.iter().map(|it| it.health(clock, now)).collect();
         HealthInput {
             clock,
             now,
+            needs_operators: self.reloadable().needs_operators
+                || !upstreams.iter().all(UpstreamInput::has_no_credentials),
             store_connected: platform.store_connected(),
             store_stats: platform.store_stats(),
-            upstreams: self.upstreams.operators.iter().map(|it| it.health(clock, now)).collect(),
+            upstreams,
             key_logins: self
                 .upstreams
                 .own()

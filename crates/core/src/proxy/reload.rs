@@ -6,7 +6,7 @@ use super::Proxy;
 use crate::access::Access;
 use crate::keys::{KeyHolder, Keys};
 use crate::platform::Platform;
-use crate::settings::{ModelAlias, Problem, Settings};
+use crate::settings::{KeySettings, ModelAlias, Problem, Settings};
 use crate::upstream::{KeyLists, Upstreams};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
@@ -16,6 +16,8 @@ pub(super) struct ReloadableSettings {
     pub(super) access: Access,
     /// The upstreams of keys that do not use the operator's.
     pub(super) upstreams: KeyLists,
+    /// False if the operator needs no login: see [`needs_operators`].
+    pub(super) needs_operators: bool,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
     /// The holders of keys; none without `[[key]]` tables.
@@ -27,16 +29,29 @@ impl ReloadableSettings {
     pub(super) fn new(settings: &Settings, keys: &Keys, upstreams: &Upstreams) -> Arc<Self> {
         let model_aliases = settings.model_aliases.clone();
         let holders = keys.holders(settings);
+        let lists = upstreams.lists(&settings.keys);
         Arc::new(Self {
             // Without holders no usage is counted, and the operator's key has nothing to read.
             access: Access::new(settings, &holders)
                 .with_operator(keys.operator().filter(|_| !holders.is_empty())),
-            upstreams: upstreams.lists(&settings.keys),
+            needs_operators: needs_operators(settings, &lists),
+            upstreams: lists,
             model_aliases,
             holders,
             keys: settings.number_of_keys(),
         })
     }
+}
+
+/// False if every key has a login of its own, and no other upstream. Keys of admins without a login do not count:
+/// they read usage and metrics.
+fn needs_operators(settings: &Settings, lists: &KeyLists) -> bool {
+    let uses = |key: &KeySettings| match lists.of(&key.digest) {
+        Some(list) => list.iter().any(|upstream| upstream.own_login().is_none()),
+        None => !key.admin,
+    };
+    let have_logins = settings.keys.iter().any(|key| key.own.is_some());
+    !have_logins || !settings.api_keys.is_empty() || settings.keys.iter().any(uses)
 }
 
 impl Proxy {

@@ -485,6 +485,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     telemetry_rows::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
     telemetry_rows::OTEL_EXPORTER_OTLP_HEADERS,
     telemetry_rows::OTEL_EXPORTER_OTLP_TIMEOUT,
+    telemetry_rows::OTEL_EXPORTER_OTLP_COMPRESSION,
     telemetry_rows::OTEL_SERVICE_NAME,
     telemetry_rows::OTEL_RESOURCE_ATTRIBUTES,
     telemetry_rows::OTEL_TRACES_SAMPLER,

@@ -73,6 +73,9 @@ impl SettingsReader<'_> {
             (None, Some(base)) => (format!("{}/v1/traces", base.trim_end_matches('/')), ENDPOINT),
             (None, None) => return None,
         };
+        if !off {
+            self.text("OTEL_EXPORTER_OTLP_COMPRESSION", uncompressed);
+        }
         let headers = headers.into_iter().map(|(name, value)| (name, value.into())).collect();
         let settings =
             TracingSettings { endpoint, endpoint_from, headers, timeout, resource, sampler };
@@ -91,6 +94,14 @@ impl SettingsReader<'_> {
             _ => 1.0,
         };
         Sampler { follows_client: name.starts_with("parentbased"), ratio }
+    }
+}
+
+/// Many collectors are set up with `gzip` for all programs of a machine.
+fn uncompressed(name: &str) -> Result<(), super::SettingError> {
+    match name {
+        "none" => Ok(()),
+        _ => Err("is not supported, since spans are sent uncompressed".into()),
     }
 }
 

@@ -61,6 +61,14 @@ pub(super) const OTEL_EXPORTER_OTLP_TIMEOUT: SettingSpec = setting(
     "How many milliseconds the collector may take to answer.",
 );
 
+pub(super) const OTEL_EXPORTER_OTLP_COMPRESSION: SettingSpec = setting(
+    Group::Tracing,
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "none",
+    Kind::Text("none"),
+    "Spans are sent uncompressed: with a collector set, anything else is an error.",
+);
+
 pub(super) const OTEL_SERVICE_NAME: SettingSpec = setting(
     Group::Tracing,
     "OTEL_SERVICE_NAME",

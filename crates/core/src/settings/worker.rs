@@ -23,7 +23,7 @@ const WORKER_DEFAULTS: [(&str, &str); 4] = [
 ];
 
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 29] = [
+pub(super) const NATIVE_ONLY: [&str; 30] = [
     "ADMIN_PORT",
     "AUDIT_LOG",
     "AUDIT_LOG_FILES",
@@ -40,6 +40,7 @@ pub(super) const NATIVE_ONLY: [&str; 29] = [
     "KV_URL",
     "NO_GCE_CHECK",
     "NO_PROXY",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_TIMEOUT",

@@ -80,11 +80,15 @@ async fn read_held<P: Platform>(
     loop {
         let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
         let Some(frame) = within(platform, idle, pin!(next)).await else {
+            note_cut(&mut holder, &collected);
             return Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: idle });
         };
         let chunk = match frame {
             None => return Ok(collected.into_bytes()),
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => {
+                note_cut(&mut holder, &collected);
+                return Err(error.into());
+            }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(chunk) => chunk,
                 Err(_) => continue,
@@ -104,5 +108,15 @@ async fn read_held<P: Platform>(
         }
         let capacity = if reserved > SMALL_ANSWER { reserved } else { announced.max(received) };
         collected.push(chunk, capacity);
+    }
+}
+
+/// Records how much of an answer has come that breaks off.
+fn note_cut<P: Platform>(
+    holder: &mut Option<(&mut RequestContext<P>, Duration)>,
+    collected: &CollectedBody,
+) {
+    if let Some((context, _)) = holder {
+        context.cut_bytes = collected.len() as u64;
     }
 }

@@ -190,7 +190,7 @@ impl ProjectDiscovery {
             // VPC Service Controls forbid this call, not the service. The CLI continues with the
             // user's own project; the proxy has no project set.
             Err(Error::Upstream(error)) if error.has_reason("SECURITY_POLICY_VIOLATED") => {
-                return Err(Error::ProjectRequired);
+                return Err(Error::ProjectRequired { of_key: false });
             }
             answer => answer?,
         };
@@ -203,7 +203,7 @@ impl ProjectDiscovery {
                 within(&platform, ONBOARDING_LIMIT, onboarded).await.unwrap_or_else(|| {
                     let what = "onboarding did not end within two minutes".to_owned();
                     let reasons = vec![("ONBOARDING_TIMEOUT".to_owned(), what)];
-                    Err(Error::AccountIneligible { reasons })
+                    Err(Error::AccountIneligible { reasons, of_key: false })
                 })
             }
         }
@@ -255,8 +255,12 @@ impl ProjectDiscovery {
 }
 
 /// Logs the failure of a discovery, and decides how long it is remembered.
-fn failed(error: Error, account: &AccountData) -> ProjectOutcome {
+fn failed(mut error: Error, account: &AccountData) -> ProjectOutcome {
     let key = account.key();
+    if let Error::AccountIneligible { of_key, .. } | Error::ProjectRequired { of_key } = &mut error
+    {
+        *of_key = key.is_some();
+    }
     tracing::warn!(reason = error.label(), key, "no project: {}", error.message());
     let memory = match (&error, error.source()) {
         // The next token is asked for then.

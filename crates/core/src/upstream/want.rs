@@ -76,8 +76,17 @@ impl<P: Platform> Want<P> for Whole {
     ) -> Result<WholeAnswer, Error> {
         // The client's deadline holds until the last byte, also where it is longer.
         let idle = context.deadline.map_or(limits.idle, |it| it.allowed.max(limits.idle));
-        let text =
-            read_answer(context, body, limits.event_bytes, idle, limits.queue_timeout).await?;
+        let text = match read_answer(context, body, limits.event_bytes, idle, limits.queue_timeout)
+            .await
+        {
+            Ok(text) => text,
+            Err(error) => {
+                if head.status.is_success() {
+                    context.estimate_cut_answer();
+                }
+                return Err(error);
+            }
+        };
         let Some((call, mode)) = self.0 else { return Ok(WholeAnswer { head, body: text }) };
         let answer = if text.len() <= HEAVY {
             context.note_signatures(&text);

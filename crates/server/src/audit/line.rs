@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use code_assist_core::RequestRecord;
+use code_assist_core::{Cost, RequestRecord};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -24,6 +24,8 @@ struct AuditLine<'a> {
     cached_tokens: u64,
     output_tokens: u64,
     thought_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
     duration_ms: f64,
 }
 
@@ -46,6 +48,7 @@ pub(super) fn of(ended: SystemTime, record: &RequestRecord) -> Vec<u8> {
         cached_tokens: record.usage.cached,
         output_tokens: record.usage.output,
         thought_tokens: record.usage.thoughts,
+        cost: record.cost.map(Cost::units),
         duration_ms: millis(record.duration),
     };
     let mut text = serde_json::to_vec(&line).unwrap_or_default();

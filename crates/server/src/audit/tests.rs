@@ -2,16 +2,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use code_assist_core::{TokenUsage, TraceId};
+use code_assist_core::{Cost, TokenUsage, TraceId};
 use tempfile::TempDir;
 
 use super::*;
 
 #[test]
 fn a_line_has_what_was_used_and_by_whom() {
-    let line = line::of(SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_000), &record("r1"));
+    let ended = SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_000);
+    let of = |record| String::from_utf8(line::of(ended, &record)).unwrap();
+    let priced = of(RequestRecord { cost: Some(Cost(190_000)), ..record("r1") });
+    assert!(priced.contains(r#""thought_tokens":2,"cost":0.00019,"duration_ms""#), "{priced}");
     assert_eq!(
-        String::from_utf8(line).unwrap(),
+        of(record("r1")),
         concat!(
             r#"{"time":"1970-01-01T00:00:01.500000Z","request_id":"r1","#,
             r#""trace_id":"0000000000000000000000000000001f","caller":"ada","dialect":"gemini","#,
@@ -133,5 +136,6 @@ fn record(id: &str) -> RequestRecord {
         outcome: "ok",
         error: None,
         usage: TokenUsage { prompt: 5, output: 3, thoughts: 2, cached: 4 },
+        cost: None,
     }
 }

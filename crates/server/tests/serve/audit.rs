@@ -53,6 +53,35 @@ fn each_request_to_a_model_has_a_line_answered_or_refused_and_no_other_has_one()
 }
 
 #[test]
+fn lines_of_keys_with_prices_have_the_cost_and_those_of_refused_requests_the_model_they_asked_for()
+{
+    let google = GoogleEmulator::start();
+    let builder = audited(&google).env("CODE_ASSIST_PROXY_CONFIG", "keys.toml");
+    builder.write(
+        "keys.toml",
+        "[[key]]\nid = \"ada\"\nkey = \"0123456789abcdef\"\nmodels = [\"gemini-2.5-flash\"]\n\
+         [[price]]\nmodel = \"*\"\ninput = 1\noutput = 10\n",
+    );
+    let mut proxy = builder.start();
+    let key = format!("x-goog-api-key: {KEY}");
+    let pro = "/v1beta/models/gemini-2.5-pro:generateContent";
+    assert_eq!(proxy.send(post(GENERATE, &[&key], HELLO)).status(), 200);
+    assert_eq!(proxy.send(post(pro, &[&key], HELLO)).status(), 403);
+    assert_eq!(proxy.send(post(pro, &["x-goog-api-key: wrong"], HELLO)).status(), 401);
+    let usage = proxy.send(get("/usage?by=key", &[&key])).json();
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait_for_exit(Duration::from_secs(10)).code(), Some(0));
+    let lines = lines(&proxy.path("audit.log"));
+    let of = |name: &str| lines.iter().map(|line| line[name].clone()).collect::<Vec<_>>();
+    assert_eq!(of("status"), [200, 403, 401]);
+    assert_eq!(of("model"), ["gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-pro"]);
+    assert_eq!(of("upstream"), ["code-assist", "", ""]);
+    assert!(lines[0]["cost"].as_f64().is_some_and(|cost| cost > 0.0), "{lines:?}");
+    assert_eq!(lines[0]["cost"], usage["rows"][0]["cost"]);
+    assert_eq!((&lines[1]["cost"], &lines[2]["cost"]), (&Value::from(0.0), &Value::Null));
+}
+
+#[test]
 fn a_line_is_in_the_file_while_the_proxy_runs() {
     let google = GoogleEmulator::start();
     let proxy = audited(&google).start();

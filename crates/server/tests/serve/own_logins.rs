@@ -191,3 +191,54 @@ fn check_has_a_block_for_each_login_of_a_key() {
     assert!(text.contains("key ada") && text.contains("your own Google login"), "{text}");
     assert!(text.contains("project-of-ben (discovered)"), "{text}");
 }
+
+#[test]
+fn a_proxy_with_logins_of_keys_only_is_healthy_and_its_check_passes() {
+    const ADMIN: &str = "[[key]]\nid = \"admin\"\nkey = \"key-of-admin-12345\"\nadmin = true\n";
+    let google = GoogleEmulator::start();
+    let all = tables(&google);
+    let (of_colleagues, of_eve) = all.split_at(all.find("[[key]]\nid = \"eve\"").unwrap());
+    let eve = of_eve.replace("admin = true\n", "");
+    let builder = ProxyBuilder::for_emulator(&google)
+        .env("CODE_ASSIST_PROXY_CONFIG", FILE)
+        .without_env("GCP_SERVICE_ACCOUNT");
+    builder.write("ada.json", google.credentials_of("ada"));
+    let check = || {
+        let mut command = builder.command(&["check"]);
+        command.env("CODE_ASSIST_PROXY_CONFIG", FILE).envs([
+            ("CODE_ASSIST_ENDPOINT", google.url()),
+            ("OAUTH_TOKEN_URL", google.token_url()),
+            ("OAUTH_TOKENINFO_URL", google.tokeninfo_url()),
+        ]);
+        let output = command.output().expect("the binary runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let health = |proxy: &Proxy| proxy.get("/health").json()["status"].clone();
+
+    builder.write(FILE, format!("{of_colleagues}{ADMIN}"));
+    let proxy = builder.start();
+    assert_eq!(generate(&proxy, "ada").status(), 200);
+    assert_eq!(generate(&proxy, "admin").status(), 401, "its key is another one");
+    assert_eq!((health(&proxy), proxy.get("/ready").status()), ("healthy".into(), 200));
+    let (code, text) = check();
+    assert_eq!(code, Some(0), "{text}");
+    let note = "none of the gateway's own, since the keys have their own logins";
+    assert!(text.contains(note), "{text}");
+
+    google.set_logins(json!({"ada": {"revoked": true}}));
+    let (code, text) = check();
+    assert_eq!(code, Some(1), "no other upstream works: {text}");
+    assert!(text.contains("fail  key ada"), "{text}");
+    google.set_logins(json!({"ada": {"revoked": false}}));
+
+    // Someone needs the operator's login.
+    builder.write(FILE, format!("{of_colleagues}{ADMIN}{eve}"));
+    let before = proxy.stdout().len();
+    proxy.signal("HUP");
+    proxy.await_output_after(before, "settings read again");
+    assert_eq!(generate(&proxy, "eve").status(), 503);
+    assert_eq!(health(&proxy), "degraded");
+    let (code, text) = check();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("fail  credentials"), "{text}");
+}

@@ -193,8 +193,15 @@ fn settings_that_no_exporter_takes_keep_the_proxy_from_starting() {
         ("OTEL_TRACES_SAMPLER", "sometimes", "OTEL_TRACES_SAMPLER"),
         ("OTEL_TRACES_SAMPLER_ARG", "2", "OTEL_TRACES_SAMPLER_ARG"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "hush", "OTEL_EXPORTER_OTLP_HEADERS"),
+        (
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+            "gzip",
+            "is not supported, since spans are sent uncompressed; wanted: none",
+        ),
     ] {
-        let output = ProxyBuilder::without_upstream().env(name, value).run_to_exit();
+        let builder = ProxyBuilder::without_upstream()
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
+        let output = builder.env(name, value).run_to_exit();
         let printed = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{printed}");
         assert!(printed.contains(why) && !printed.contains("hush"), "{printed}");

@@ -59,6 +59,24 @@ fn a_stream_without_counts_is_charged_by_its_bytes() {
 }
 
 #[test]
+fn a_whole_answer_that_is_cut_is_charged_with_an_estimate_of_what_came() {
+    let begun = format!("{{\"response\":{{\"candidates\":\"{}", "x".repeat(4000));
+    let cut = || Reply::pieces([Piece::Data(begun.clone().into()), Piece::Break("cut".to_owned())]);
+    let each = (HELLO.len() as u64 + begun.len() as u64) / 4;
+    let fixture = fixture(vec![cut()]);
+    assert_eq!(fixture.ask(post_as("ada", GENERATE, HELLO)).status, 502);
+    let (tokens, requests) = fixture.used("ada");
+    assert!(tokens.abs_diff(each) <= 1, "{tokens} {each}");
+    assert_eq!(requests, 0);
+
+    // The text of an error is no answer, also where it breaks off.
+    let failed = Reply::status(400, "{\"error\"").then([Piece::Break("cut".to_owned())]);
+    let fixture = self::fixture(vec![failed]);
+    assert_eq!(fixture.ask(post_as("ada", GENERATE, HELLO)).status, 400);
+    assert!(fixture.usage("ada").is_empty());
+}
+
+#[test]
 fn a_client_that_leaves_is_charged_with_what_upstream_has_delivered() {
     for path in [STREAM, "/v1internal:streamGenerateContent?alt=sse"] {
         let fixture = fixture(vec![Reply::pieces([

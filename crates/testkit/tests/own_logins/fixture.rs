@@ -66,6 +66,9 @@ impl Google {
             );
         };
         if request.is(":loadCodeAssist") {
+            if let Some(reply) = self.special(&account, request) {
+                return reply;
+            }
             return Reply::ok(format!(
                 r#"{{"currentTier":{{"id":"standard-tier"}},"cloudaicompanionProject":"project-of-{account}"}}"#
             ));

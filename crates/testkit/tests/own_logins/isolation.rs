@@ -56,6 +56,29 @@ fn a_rejected_login_is_the_error_of_its_own_requests_only() {
 }
 
 #[test]
+fn an_account_without_a_project_names_the_setting_of_its_own() {
+    let no_project = r#"{"currentTier":{"id":"standard-tier"}}"#;
+    let ineligible = r#"{"ineligibleTiers":[{"reasonCode":"UNSUPPORTED_CLIENT","reasonMessage":"no","tierId":"free-tier"}]}"#;
+    for (answer, reason) in [(no_project, "PROJECT_REQUIRED"), (ineligible, "ACCOUNT_INELIGIBLE")] {
+        for (account, others) in OTHERS {
+            let fixture = Fixture::new();
+            fixture.script(account, move |request| {
+                request.is(":loadCodeAssist").then(|| Reply::ok(answer))
+            });
+            let refused = fixture.generate(key_of(account));
+            assert_eq!((refused.status.as_u16(), &*refused.reason()), (403, reason));
+            let of_operator = account == OPERATOR;
+            let text = refused.text();
+            assert_eq!(text.contains("GEMINI_PROJECT_ID"), of_operator, "{text}");
+            assert_eq!(text.contains("`project` in the key's table"), !of_operator, "{text}");
+            for id in others {
+                assert_eq!(fixture.generate(id).status, 200, "{id}, while {account} is refused");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_used_up_quota_is_remembered_for_its_own_account_only() {
     for (empty, others) in OTHERS {
         let fixture = Fixture::new();

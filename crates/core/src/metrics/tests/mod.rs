@@ -29,6 +29,7 @@ fn health_input(now: Monotonic) -> HealthInput {
         },
         upstreams: vec![upstream("code-assist")],
         key_logins: Vec::new(),
+        needs_operators: true,
         fails_over: false,
         most_requests: 100,
         most_per_caller: 50,

@@ -77,7 +77,7 @@ impl LoadedAccount {
         // is closed to the account or needs a project of the user's is not tried, since each attempt
         // could only fail.
         if !ineligible.is_empty() && (own_project || closed) {
-            return Self::Failed(Error::AccountIneligible { reasons: ineligible });
+            return Self::Failed(Error::AccountIneligible { reasons: ineligible, of_key: false });
         }
         Self::Onboard(Onboarding { tier, ineligible })
     }
@@ -103,7 +103,7 @@ impl Onboarding {
             let message = text(error, "message").unwrap_or("no reason given").to_owned();
             let mut reasons = vec![("ONBOARDING_FAILED".to_owned(), message)];
             reasons.extend(self.ineligible.iter().cloned());
-            return OnboardingStatus::Failed(Error::AccountIneligible { reasons });
+            return OnboardingStatus::Failed(Error::AccountIneligible { reasons, of_key: false });
         }
         if !flag(&answer, "done") {
             let name = text(&answer, "name").filter(|name| is_operation(name)).map(str::to_owned);
@@ -166,9 +166,9 @@ fn validation(answer: &Value) -> Option<Error> {
 
 fn without_project(ineligible: Vec<(String, String)>) -> Error {
     if ineligible.is_empty() {
-        Error::ProjectRequired
+        Error::ProjectRequired { of_key: false }
     } else {
-        Error::AccountIneligible { reasons: ineligible }
+        Error::AccountIneligible { reasons: ineligible, of_key: false }
     }
 }
 
@@ -218,7 +218,10 @@ mod tests {
     #[test]
     fn an_onboarded_account_without_a_project_must_name_one() {
         let answer = json!({ "currentTier": { "id": "standard-tier" } });
-        assert!(matches!(loaded(&answer), LoadedAccount::Failed(Error::ProjectRequired)));
+        assert!(matches!(
+            loaded(&answer),
+            LoadedAccount::Failed(Error::ProjectRequired { of_key: false })
+        ));
     }
 
     #[test]
@@ -229,7 +232,8 @@ mod tests {
             "ineligibleTiers": [{ "reasonCode": "UNSUPPORTED_CLIENT", "reasonMessage": "migrate",
                 "tierId": "free-tier" }],
         });
-        let LoadedAccount::Failed(Error::AccountIneligible { reasons }) = loaded(&answer) else {
+        let LoadedAccount::Failed(Error::AccountIneligible { reasons, .. }) = loaded(&answer)
+        else {
             panic!("ineligible")
         };
         assert_eq!(reasons, [("UNSUPPORTED_CLIENT".to_owned(), "migrate".to_owned())]);
@@ -269,11 +273,13 @@ mod tests {
             OnboardingStatus::Project(it) if it == "p"));
         assert!(matches!(
             read(json!({ "done": true })),
-            OnboardingStatus::Failed(Error::ProjectRequired)
+            OnboardingStatus::Failed(Error::ProjectRequired { of_key: false })
         ));
         let failed = read(json!({ "done": true, "error": { "code": 9, "message": "no seat" } }));
-        assert!(matches!(failed, OnboardingStatus::Failed(Error::AccountIneligible { reasons })
-            if reasons == [("ONBOARDING_FAILED".to_owned(), "no seat".to_owned())]));
+        assert!(
+            matches!(failed, OnboardingStatus::Failed(Error::AccountIneligible { reasons, .. })
+            if reasons == [("ONBOARDING_FAILED".to_owned(), "no seat".to_owned())])
+        );
     }
 
     #[test]

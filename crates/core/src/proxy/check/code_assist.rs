@@ -21,6 +21,12 @@ impl Proxy {
         let Some(credentials) = upstream.calls.auth.credentials() else { return steps };
         let (summary, refreshed) = match credentials.check(platform).await {
             Ok(checked) => checked,
+            Err(Error::CredentialsMissing { .. })
+                if upstream.own_login().is_none() && !self.reloadable().needs_operators =>
+            {
+                let remedy = "a key without `credentials` cannot ask a model";
+                return vec![Step::warn("credentials", NEEDLESS, remedy)];
+            }
             Err(error) => return vec![fail("credentials", &error)],
         };
         let age = match summary.expires_at {
@@ -73,6 +79,9 @@ impl Proxy {
         steps
     }
 }
+
+/// The operator has no login.
+pub(super) const NEEDLESS: &str = "none of the gateway's own, since the keys have their own logins";
 
 fn fail(name: &'static str, error: &Error) -> Step {
     let advice = match error {

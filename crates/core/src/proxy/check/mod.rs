@@ -101,6 +101,8 @@ impl Proxy {
             steps.extend(own);
         }
         steps.extend(self.upstreams.operators.are_several().then(|| self.order()));
+        let is_needless = |step: &Step| step.detail == code_assist::NEEDLESS;
+        let other_works = !steps.iter().any(is_needless);
         for own in self.upstreams.own() {
             let (Some(login), Some(account)) = (own.own_login(), own.code_assist()) else {
                 continue;
@@ -109,7 +111,7 @@ impl Proxy {
             for step in &mut of_key {
                 step.upstream = Some(format!("key {}", login.id).into());
                 // Requests of other keys are not affected.
-                if step.result == StepResult::Fail {
+                if step.result == StepResult::Fail && other_works {
                     step.result = StepResult::Warn;
                 }
             }

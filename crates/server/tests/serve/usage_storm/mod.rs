@@ -94,17 +94,18 @@ fn storm(proxy: &Proxy, book: &Book, first: u64) {
 fn one(proxy: &Proxy, book: &Book, key: &'static str, id: u64) {
     // Steps without a common divisor meet all combinations.
     let dialect = [Dialect::Gemini, Dialect::OpenAi, Dialect::Anthropic][id as usize % 3];
+    let either = id.is_multiple_of(2);
     let (fate, stream) = match id * 7 % 13 {
-        _ if key == "leaver" => (Fate::LeaveEarly, id.is_multiple_of(2)),
+        _ if key == "leaver" => (Fate::LeaveEarly, either),
         0 if dialect != Dialect::OpenAi => (Fate::Count, false),
         0 | 1 => (Fate::Usual, true),
         2 => (Fate::Cut, true),
         3..=5 => (Fate::Leave, true),
         6 => (Fate::Empty, true),
-        7 => (Fate::Failover, id.is_multiple_of(2)),
-        8 => (Fate::Retry(500), id.is_multiple_of(2)),
-        9 => (Fate::Retry(503), id.is_multiple_of(2)),
-        10 => (Fate::Refused, id.is_multiple_of(2)),
+        7 => (Fate::Failover, either),
+        8 => (Fate::Retry(500), either),
+        9 => (Fate::Retry(503), either),
+        10 => (Fate::Refused, either),
         11 => (Fate::Shared, false),
         _ => (Fate::Usual, false),
     };
@@ -144,9 +145,9 @@ fn ask_for(proxy: &Proxy, book: &Book, time: Duration) -> Vec<(Instant, Counted)
         let plan = Plan { key: "bob", id, fate: Fate::Usual, stream: false };
         let (status, text) = run(proxy, book, Dialect::Gemini, plan);
         assert_eq!(status, 200, "{text}");
-        let json = &text[text.find('{').expect("the test's own data is good")
-            ..=text.rfind('}').expect("the test's own data is good")];
-        let answer: Value = serde_json::from_str(json).expect("the test's own data is good");
+        let (start, end) = (text.find('{').expect("JSON"), text.rfind('}').expect("JSON"));
+        let json = &text[start..=end];
+        let answer: Value = serde_json::from_str(json).expect("JSON");
         let mut counted = Counted::of_usage_metadata(&answer["usageMetadata"]);
         counted.requests = 1;
         settled.push((Instant::now(), counted));
@@ -188,9 +189,8 @@ fn usage(proxy: &Proxy) -> BTreeMap<String, (Counted, u64)> {
                 output: count("output_tokens"),
                 thoughts: count("thought_tokens"),
             };
-            let cost =
-                (row["cost"].as_f64().expect("the test's own data is good") * 1e9).round() as u64;
-            (row["key"].as_str().expect("the test's own data is good").to_owned(), (counted, cost))
+            let cost = (row["cost"].as_f64().expect("a number") * 1e9).round() as u64;
+            (row["key"].as_str().expect("a name").to_owned(), (counted, cost))
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! An upstream that writes down what it has counted.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use code_assist_harness::{ReceivedRequest, ScriptedUpstream, UpstreamConnection};
@@ -28,60 +28,46 @@ struct BookState {
 impl Book {
     /// Adds to the sums of a key.
     pub(super) fn add(&self, key: &'static str, counted: Counted) {
-        self.state
-            .lock()
-            .expect("the test's own data is good")
-            .counted
-            .entry(key)
-            .or_default()
-            .add(counted);
+        self.state().counted.entry(key).or_default().add(counted);
     }
 
     pub(super) fn counted(&self) -> BTreeMap<&'static str, Counted> {
-        self.state.lock().expect("the test's own data is good").counted.clone()
+        self.state().counted.clone()
     }
 
     /// Waits until upstream has a request.
     pub(super) fn await_request(&self, id: u64) {
-        let state = self.state.lock().expect("the test's own data is good");
+        let state = self.state();
         let known = |state: &mut BookState| !state.tries.contains_key(&id);
-        let (_state, waited) = self
-            .changed
-            .wait_timeout_while(state, LONGEST, known)
-            .expect("the test's own data is good");
+        let (_state, waited) =
+            self.changed.wait_timeout_while(state, LONGEST, known).expect(NO_PANIC);
         assert!(!waited.timed_out(), "{id} has not reached upstream");
     }
 
     /// How often upstream was asked for a request, and by how many upstreams.
     pub(super) fn tries(&self, id: u64) -> Vec<&'static str> {
-        self.state
-            .lock()
-            .expect("the test's own data is good")
-            .tries
-            .get(&id)
-            .cloned()
-            .unwrap_or_default()
+        self.state().tries.get(&id).cloned().unwrap_or_default()
     }
 
     /// Lets the halted streams go on.
     pub(super) fn release(&self) {
-        self.state.lock().expect("the test's own data is good").released = true;
+        self.state().released = true;
         self.changed.notify_all();
     }
 
+    fn state(&self) -> MutexGuard<'_, BookState> {
+        self.state.lock().expect(NO_PANIC)
+    }
+
     fn await_release(&self) {
-        let state = self.state.lock().expect("the test's own data is good");
+        let state = self.state();
         let halted = |state: &mut BookState| !state.released;
-        drop(
-            self.changed
-                .wait_timeout_while(state, LONGEST, halted)
-                .expect("the test's own data is good"),
-        );
+        drop(self.changed.wait_timeout_while(state, LONGEST, halted).expect(NO_PANIC));
     }
 
     /// Notes a try: its number, and whether the same upstream was asked first.
     fn begin(&self, id: u64, name: &'static str) -> (usize, bool) {
-        let mut state = self.state.lock().expect("the test's own data is good");
+        let mut state = self.state();
         let tries = state.tries.entry(id).or_default();
         tries.push(name);
         let begun = (tries.len(), tries[0] == name);
@@ -197,3 +183,5 @@ pub(super) const GEMINI_API: &str = "gemini-api";
 
 /// Only a test that fails waits for this time.
 const LONGEST: Duration = Duration::from_secs(10);
+
+const NO_PANIC: &str = "no panic under the lock";

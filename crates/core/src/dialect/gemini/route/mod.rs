@@ -108,6 +108,17 @@ pub enum Route {
 }
 
 impl Route {
+    /// The model in the path of a request that asks one.
+    pub(crate) fn model(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Count { model, .. }
+            | Self::Embed { model, .. }
+            | Self::Generate { model, .. }
+            | Self::Stream { model, .. } => Some(model),
+            _ => None,
+        }
+    }
+
     /// What the request does.
     pub fn operation(&self) -> Operation {
         match self {

@@ -279,7 +279,7 @@ impl FaultClass {
             | Error::ModelNotAllowed { .. }
             | Error::NotAllowed { .. }
             | Error::OriginNotAllowed { .. }
-            | Error::ProjectRequired
+            | Error::ProjectRequired { .. }
             | Error::RpcNotAllowed { .. }
             | Error::ValidationRequired { .. } => Self::Forbidden,
             Error::ApiKeyExpired { .. } | Error::ApiKeyInvalid | Error::ApiKeyMissing => Self::Key,

@@ -280,11 +280,14 @@ fn each_error_of_the_proxys_is_a_row_of_the_table() {
     let kind = CredentialKind::ApiKey;
     let rejected = Error::CredentialsRejected { why: text("No."), kind, details: Bytes::new() };
     check(vec![
-        forbidden(Error::AccountIneligible { reasons: vec![] }, "account_ineligible"),
+        forbidden(
+            Error::AccountIneligible { reasons: vec![], of_key: false },
+            "account_ineligible",
+        ),
         forbidden(Error::HostNotAllowed { host: text("h") }, "host_not_allowed"),
         forbidden(Error::NotAllowed { what: text("w") }, "not_allowed"),
         forbidden(Error::OriginNotAllowed { origin: text("o") }, "origin_not_allowed"),
-        forbidden(Error::ProjectRequired, "project_required"),
+        forbidden(Error::ProjectRequired { of_key: false }, "project_required"),
         forbidden(Error::RpcNotAllowed { rpc: text("r") }, "rpc_not_allowed"),
         forbidden(
             Error::ValidationRequired { message: text("m"), link: None },
