@@ -3,6 +3,7 @@
 mod account;
 mod flush;
 mod retention;
+mod standing;
 pub mod usage;
 
 use std::collections::HashMap;
