@@ -75,7 +75,6 @@ pub use google::error::UpstreamError;
 pub use google::usage::TokenUsage;
 pub use job::BackgroundJob;
 pub use keys::label as key_label;
-pub use keys::usage::{KeyBudget, UsageBy, UsageFormat, UsageQuery, UsageReport};
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{

@@ -116,7 +116,7 @@ pub(crate) enum Task {
     Kv(Kv),
     /// Make and list the keys that clients present
     ///
-    /// A key has a [[key]] table in the TOML file, with what its holder may do. The key itself is stored
+    /// A key has a `[[key]]` table in the TOML file, with what its holder may do. The key itself is stored
     /// nowhere: the table has its digest.
     Keys(KeysArguments),
     /// Print a completion script for a shell

@@ -125,7 +125,7 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
     }
     let settings = sources.read();
     if let Task::Config = invocation.task {
-        print(&sources.layered(|layers, file| listing(layers, file)));
+        print(&sources.layered(listing));
     }
     if let Task::Check(check) = invocation.task {
         return runtime()?.block_on(check::run(settings, check.json));

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use code_assist_core::KeyDigest;
@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::keys_command::new_key;
+use crate::local_request::reachable;
 use crate::private_file;
 use crate::store::Store;
 
@@ -32,7 +33,8 @@ impl OperatorFile {
 
     fn write_beside(store: &Path, address: SocketAddr) -> Option<Self> {
         let (path, key) = (beside(store), new_key());
-        let url = format!("http://{}", on_this_machine(address));
+        let host = reachable(&address.ip().to_string());
+        let url = format!("http://{host}:{}", address.port());
         let content =
             json!({ "url": url, "key": key.expose_secret(), "process": std::process::id() });
         match private_file::replace(&path, format!("{content}\n").as_bytes()) {
@@ -102,17 +104,6 @@ fn beside(store: &Path) -> PathBuf {
     let mut name = store.as_os_str().to_owned();
     name.push(".operator");
     name.into()
-}
-
-/// The address at which this machine reaches a proxy that listens on `address`.
-fn on_this_machine(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }
 
 /// More than a file has that a proxy wrote.

@@ -161,14 +161,14 @@ fn an_audited_request_is_told_whether_it_was_answered_or_refused_and_others_are_
     script.run(&proxy, ask(&proxy, &script, key(post(GENERATE, "{"))));
     script.run(&proxy, ask(&proxy, &script, key(get("/v1beta/models"))));
     script.run(&proxy, ask(&proxy, &script, get("/health")));
-    let told: Vec<_> = script
+    let recorded: Vec<_> = script
         .records()
         .into_iter()
         .map(|it| (it.caller, it.operation, it.model.to_string(), it.status, it.error))
         .collect();
     let (generate, model) = ("generateContent", "gemini-2.5-flash".to_owned());
     assert_eq!(
-        told,
+        recorded,
         [
             ("ada".to_owned(), generate, model.clone(), 200, None),
             (String::new(), generate, String::new(), 401, Some("api_key_missing")),

@@ -78,11 +78,11 @@ impl<P: Platform> ProxyBody<P> {
     pub(crate) fn pass_through(
         upstream: P::Body,
         headers: &HeaderMap,
-        context: RequestContext<P>,
+        mut context: RequestContext<P>,
         idle: Duration,
     ) -> Self {
         let scan = AnswerScan::new(headers, &context);
-        let body = PassThrough::new(upstream, scan, context.platform(), idle);
+        let body = PassThrough::new(upstream, scan, &mut context, idle);
         Self { content: BodyContent::PassThrough(Box::new(body)), context }
     }
 }

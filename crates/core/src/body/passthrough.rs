@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, SizeHint};
 
 use super::drain;
@@ -29,10 +30,24 @@ impl<P: Platform> PassThrough<P> {
     pub(super) fn new(
         upstream: P::Body,
         scan: Option<AnswerScan>,
-        platform: &P,
+        context: &mut RequestContext<P>,
         idle: Duration,
     ) -> Self {
-        Self { upstream, scan, ended: false, idle: IdleTimer::new(platform, idle) }
+        let idle = IdleTimer::new(context.platform(), idle);
+        let mut body = Self { upstream, scan, ended: false, idle };
+        if context.status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+            body.note_end(context);
+        }
+        body
+    }
+
+    /// Settles the request with the last piece, since a body of a known length is not polled for its end.
+    fn note_end(&mut self, context: &mut RequestContext<P>) {
+        if self.upstream.is_end_stream() {
+            self.ended = true;
+            context.upstream_ended(CallOutcomes::SUCCESS);
+            context.settle(RequestOutcome::Ok);
+        }
     }
 
     /// Reads what upstream has delivered and the client has not taken, for its usage.
@@ -59,6 +74,7 @@ impl<P: Platform> PassThrough<P> {
                     if let Some(scan) = &mut self.scan {
                         scan.push(&chunk, context);
                     }
+                    self.note_end(context);
                     Poll::Ready(Some(Ok(chunk)))
                 }
                 Poll::Ready(Some(Err(error))) => {

@@ -22,10 +22,10 @@ impl fmt::Display for Error {
             ),
             Self::ApiKeyInvalid => f.write_str(
                 "The API key is not one of this proxy's keys. The proxy does not take Google API \
-                 keys: ask its operator for a key of PROXY_API_KEYS.",
+                 keys: ask its operator for a key of its own.",
             ),
             Self::ApiKeyMissing => f.write_str(
-                "This proxy needs an API key. Send one of its PROXY_API_KEYS in the header \
+                "This proxy needs an API key. Send one of its keys in the header \
                  x-goog-api-key (or Authorization: Bearer, x-api-key, ?key=).",
             ),
             Self::BadPageToken => f.write_str(

@@ -4,7 +4,7 @@ mod account;
 mod flush;
 mod retention;
 mod standing;
-pub mod usage;
+pub(crate) mod usage;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;

@@ -354,7 +354,7 @@ const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// How many headers an answer gets on its way out, CORS left aside.
 const USUAL_HEADERS: usize = 4;
 
-/// How many more it gets where the limits of a key are told.
+/// How many more it gets where a key has limits.
 const HEADERS_OF_HOLDERS: usize = 3;
 
 /// The length of an answer without an upstream call for which no memory is reserved.

@@ -15,7 +15,9 @@ use super::local::NO_STORE;
 use super::respond::{Answer, AnswerBody, JSON};
 use crate::context::RequestContext;
 use crate::error::Error;
-use crate::keys::usage::{KeyBudget, UsageFormat, UsageQuery, UsageReport, tightest};
+use crate::keys::usage::{
+    KeyBudget, UsageFormat, UsageQuery, UsageQueryError, UsageReport, tightest,
+};
 use crate::keys::{Flushed, moment};
 use crate::metrics::KeysInput;
 use crate::platform::Platform;
@@ -31,7 +33,7 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         context.set_aside();
         let Some(holder) = context.holder.clone() else { return Err(Error::UsageNotCounted) };
-        let problem = |problem| Error::UsageParameter { problem };
+        let problem = |error: UsageQueryError| Error::UsageParameter { problem: error.to_string() };
         let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
         let parameters = parts.uri.query().unwrap_or_default();
         let format =
@@ -47,6 +49,7 @@ impl Proxy {
             false => Some(&**holder.id()),
         };
         let rows = self.usage_rows(context.platform(), query.days(), id).await?;
+        self.learn_usage_of_others(context.platform(), id).await;
         let budgets = self.budgets(context.platform(), id);
         let report = UsageReport::new(query, rows, budgets).map_err(problem)?;
         let mut headers = HeaderMap::new();
@@ -94,6 +97,18 @@ impl Proxy {
             .map_err(|error| Error::UsageUnreadable { why: error.0 })?;
         rows.extend(unstored);
         Ok(rows)
+    }
+
+    /// Learns what other processes have counted of one `id`, or of all.
+    async fn learn_usage_of_others<P: Platform>(&self, platform: &P, key: Option<&str>) {
+        if !platform.has_shared_usage() {
+            return;
+        }
+        for account in self.keys.accounts() {
+            if key.is_none_or(|key| *account.id == *key) {
+                account.load_again(platform).await;
+            }
+        }
     }
 
     /// How much of their limits keys have used: one `id`, or all.

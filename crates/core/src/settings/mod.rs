@@ -12,6 +12,7 @@ mod error;
 mod keys;
 mod models;
 mod parse;
+mod protocol;
 mod read;
 mod redact;
 mod reference;
@@ -38,6 +39,7 @@ pub use keys::{
     PriceSettings, TableField, price_of,
 };
 pub use models::ModelAlias;
+pub use protocol::AllowedProtocol;
 pub use reference::{reference, worker_example};
 pub use schema::config_schema;
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
@@ -315,17 +317,6 @@ pub struct Dialects {
     pub openai: bool,
     /// Anthropic's API.
     pub anthropic: bool,
-}
-
-/// What clients may call of Code Assist's own protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AllowedProtocol {
-    /// Every method, as the client sends it.
-    All,
-    /// What a session of the Gemini CLI calls and what changes nothing, in the operator's project.
-    Generate,
-    /// Nothing: the paths do not exist.
-    Off,
 }
 
 /// The format of log lines.

@@ -92,11 +92,8 @@ pub(super) fn settings(
         ),
         allowed_origins: reader.text("ALLOWED_ORIGINS", parse::origins).unwrap_or_default(),
         trust_forwarded_for: reader.switch("TRUST_FORWARDED_FOR"),
-        code_assist_protocol: match reader.choice("CODE_ASSIST_PROTOCOL") {
-            "all" => AllowedProtocol::All,
-            "off" => AllowedProtocol::Off,
-            _ => AllowedProtocol::Generate,
-        },
+        code_assist_protocol: AllowedProtocol::of_word(reader.choice("CODE_ASSIST_PROTOCOL"))
+            .unwrap_or(AllowedProtocol::Generate),
         max_request_body_bytes: size(reader.whole("MAX_REQUEST_BODY_BYTES")),
         memory_budget_bytes: size(reader.bytes("MEMORY_BUDGET_BYTES")),
         max_event_bytes: size(reader.whole("MAX_EVENT_BYTES")),

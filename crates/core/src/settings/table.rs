@@ -1,5 +1,6 @@
 //! The table of all settings. Parsing, `--help`, `docs/CONFIG.md` and the tests read it.
 
+use super::AllowedProtocol;
 use super::dialects;
 use super::keys::PROXY_KEYS_JSON;
 use super::spec::{GIBIBYTE, Group, Kind, MEBIBYTE, MINUTE_MS, SettingSpec, setting};
@@ -109,7 +110,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         Group::Access,
         "CODE_ASSIST_PROTOCOL",
         "generate",
-        Kind::Choice(&["off", "generate", "all"]),
+        Kind::Choice(&AllowedProtocol::WORDS),
         "What clients may call of Code Assist's own protocol (`/v1internal`): nothing, what a session \
          of the Gemini CLI needs (with the operator's project in place of any other), or everything.",
     ),

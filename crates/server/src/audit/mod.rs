@@ -110,9 +110,9 @@ impl Shared {
 struct Writer {
     shared: Arc<Shared>,
     file: AuditFile,
-    /// How many of the lost lines the log has told of.
+    /// How many of the lost lines log lines have counted.
     reported: u64,
-    /// No log line tells of lost lines before.
+    /// No log line about lost lines is written before.
     report_at: Option<Instant>,
 }
 
@@ -177,7 +177,7 @@ impl Writer {
         (std::mem::take(&mut state.entries), std::mem::take(&mut state.reopen), state.closing)
     }
 
-    /// Tells of lost lines, once a minute.
+    /// Logs how many lines were lost, once a minute.
     fn report(&mut self, why: &str, closing: bool) {
         let lost = self.shared.lost.load(Relaxed);
         let now = Instant::now();

@@ -112,7 +112,7 @@ fn lines_that_do_not_fit_into_the_queue_are_counted_and_no_request_waits() {
 }
 
 fn settings(path: &Path) -> AuditSettings {
-    let path = path.to_str().unwrap().to_owned();
+    let path = path.to_str().expect("the test's own data is good").to_owned();
     AuditSettings { path, max_bytes: 100 << 20, files: 10 }
 }
 

@@ -1,7 +1,8 @@
 //! The arguments of `keys …`. Flags of limits take what the keys of a `[[key]]` table take.
 
-use clap::{Args, Subcommand, ValueEnum};
-use code_assist_core::{Day, Timestamp};
+use clap::{Args, Subcommand};
+use code_assist_core::Day;
+use code_assist_core::settings::AllowedProtocol;
 use toml::Value;
 use toml::value::{Datetime, Offset, Time};
 
@@ -13,7 +14,7 @@ pub(crate) struct KeysArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysTask {
-    /// Make a key for a person or a program, and the [[key]] table that lets it in
+    /// Make a key for a person or a program, and the `[[key]]` table that lets it in
     ///
     /// Prints the key once, on a line of its own. Only its digest is in the table, and the key is stored
     /// nowhere. For an ID that exists it makes a second key, with the settings of the first one but
@@ -46,32 +47,14 @@ pub(crate) struct UsageArguments {
     #[arg(long, value_name = "DATE", value_parser = day)]
     pub(crate) until: Option<Day>,
     /// Sum by one of these [default: a row for each key, model and day]
-    #[arg(long, value_name = "key|model|day")]
-    pub(crate) by: Option<UsageSum>,
+    #[arg(long, value_name = "key|model|day", value_parser = ["key", "model", "day"])]
+    pub(crate) by: Option<String>,
     /// Print JSON, as /usage answers
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
     /// Print CSV, as /usage answers
     #[arg(long)]
     pub(crate) csv: bool,
-}
-
-/// The words of `by`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum UsageSum {
-    Key,
-    Model,
-    Day,
-}
-
-impl UsageSum {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Model => "model",
-            Self::Day => "day",
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -96,7 +79,7 @@ pub(crate) struct NewKey {
     /// Tokens of a calendar month in UTC
     #[arg(long, value_name = "N", value_parser = whole, allow_hyphen_values = true)]
     pub(crate) tokens_per_month: Option<Value>,
-    /// Cost of a calendar month in UTC, in the currency of the [[price]] tables
+    /// Cost of a calendar month in UTC, in the currency of the `[[price]]` tables
     #[arg(long, value_name = "X", value_parser = amount, allow_hyphen_values = true)]
     pub(crate) cost_per_month: Option<Value>,
     /// Requests at the same time; further ones wait
@@ -112,8 +95,12 @@ pub(crate) struct NewKey {
     #[arg(long, value_name = "PROJECT")]
     pub(crate) project: Option<String>,
     /// What the key may call of Code Assist's own protocol [default: CODE_ASSIST_PROTOCOL]
-    #[arg(long, value_name = "off|generate|all")]
-    pub(crate) code_assist_protocol: Option<Protocol>,
+    #[arg(
+        long,
+        value_name = "off|generate|all",
+        value_parser = AllowedProtocol::WORDS
+    )]
+    pub(crate) code_assist_protocol: Option<String>,
     /// The key may read the usage of all keys, metrics and detailed health
     #[arg(
         long,
@@ -129,24 +116,6 @@ pub(crate) struct NewKey {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// The words of `code_assist_protocol`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Protocol {
-    Off,
-    Generate,
-    All,
-}
-
-impl Protocol {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Generate => "generate",
-            Self::All => "all",
-        }
-    }
 }
 
 /// Reads one value as TOML does.
@@ -196,13 +165,7 @@ fn time(text: &str) -> Result<Value, String> {
 
 /// Reads a day, or the day in UTC of a time.
 fn day(text: &str) -> Result<Day, String> {
-    let text = text.trim();
-    if let Ok(at) = text.parse::<jiff::Timestamp>()
-        && let Ok(millis) = u64::try_from(at.as_millisecond())
-    {
-        return Ok(Day::of(Timestamp(millis)));
-    }
-    text.parse().map_err(|_| "must be a day in UTC, such as 2026-11-01".to_owned())
+    Day::of_text(text.trim()).ok_or_else(|| "must be a day in UTC, such as 2026-11-01".to_owned())
 }
 
 fn path(text: &str) -> Result<String, String> {

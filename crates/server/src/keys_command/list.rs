@@ -60,7 +60,7 @@ impl Row {
             expires: key.expires,
             has_expired: key.expires.is_some_and(|at| at <= now),
             has_own_login: key.own.is_some(),
-            protocol: key.code_assist_protocol.map(word),
+            protocol: key.code_assist_protocol.map(AllowedProtocol::word),
             is_admin: key.admin,
             is_plain: false,
         }
@@ -91,8 +91,8 @@ impl Row {
             self.limits.iter().map(|(name, limit)| format!("{name}={limit}")).collect();
         let expires = match (self.expires, self.has_expired) {
             (None, _) => "never".to_owned(),
-            (Some(at), false) => time(at),
-            (Some(at), true) => format!("{} EXPIRED", time(at)),
+            (Some(at), false) => at.rfc3339(),
+            (Some(at), true) => format!("{} EXPIRED", at.rfc3339()),
         };
         let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         [
@@ -120,7 +120,7 @@ impl Row {
             "models": self.models,
             "upstreams": self.upstreams,
             "limits": limits,
-            "expires": self.expires.map(time),
+            "expires": self.expires.map(Timestamp::rfc3339),
             "expired": self.has_expired,
             "own_login": self.has_own_login,
             "code_assist_protocol": self.protocol,
@@ -152,20 +152,6 @@ fn text_of(rows: &[Row]) -> String {
 fn json_of(rows: &[Row]) -> String {
     let keys: Vec<Value> = rows.iter().map(Row::json).collect();
     format!("{:#}\n", json!({ "keys": keys }))
-}
-
-fn time(at: Timestamp) -> String {
-    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-    at.to_string()
-}
-
-fn word(protocol: AllowedProtocol) -> &'static str {
-    match protocol {
-        AllowedProtocol::All => "all",
-        AllowedProtocol::Generate => "generate",
-        AllowedProtocol::Off => "off",
-    }
 }
 
 /// The limits come last, since they are long.

@@ -38,6 +38,7 @@ pub(super) fn run(arguments: &NewKey, sources: &Sources) -> Result<(), CommandEr
         true => file.replace(&text).map_err(CommandError::runtime)?,
         false => None,
     };
+    let is_first = others.is_empty() && settings.number_of_keys() == 1;
     let made = MadeKey {
         key,
         hash,
@@ -46,7 +47,7 @@ pub(super) fn run(arguments: &NewKey, sources: &Sources) -> Result<(), CommandEr
         file: place.map(|place| place.path),
         is_appended: arguments.append,
         mode_change,
-        is_first: settings.number_of_keys() == 1,
+        is_first,
     };
     let shown = if arguments.json { made.as_json() } else { made.as_text() };
     let mut out = io::stdout().lock();

@@ -106,9 +106,7 @@ fn given(arguments: &NewKey, name: &str) -> Option<Value> {
         "expires" => arguments.expires.clone(),
         "credentials" => text(&arguments.credentials.as_deref().map(absolute)),
         "project" => text(&arguments.project),
-        "code_assist_protocol" => {
-            arguments.code_assist_protocol.map(|word| Value::String(word.word().to_owned()))
-        }
+        "code_assist_protocol" => text(&arguments.code_assist_protocol),
         "admin" => arguments.admin.map(Value::Boolean),
         _ => None,
     }

@@ -79,7 +79,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Asks the running proxy, else reads the store with one that serves nobody.
+/// Asks the running proxy. Without one, reads the store with a proxy that does not listen.
 async fn ask(arguments: &UsageArguments, settings: Settings) -> Result<Bytes, UsageError> {
     if settings.keys.is_empty() {
         return Err(UsageError::NoKeys);
@@ -168,7 +168,7 @@ impl Question {
             ("id", id.as_deref().map(encoded)),
             ("since", since.map(|day| day.to_string())),
             ("until", until.map(|day| day.to_string())),
-            ("by", by.map(|by| by.word().to_owned())),
+            ("by", by.clone()),
         ];
         let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let query: Vec<String> = given.map(|(name, value)| format!("{name}={value}")).collect();

@@ -63,7 +63,7 @@ fn of_budgets(budgets: &[Value]) -> Option<String> {
         lines.push(vec![
             printable(budget["key"].as_str()?),
             name.to_owned(),
-            budget["resets_at"].as_str().unwrap_or("slides").to_owned(),
+            budget["resets_at"].as_str()?.to_owned(),
             shown(used),
             shown(limit),
             format!("{left} %"),
@@ -180,7 +180,7 @@ mod tests {
                 {"key": "ada", "budget": "cost_per_month", "limit": 50, "used": 0.4,
                  "resets_at": "2026-12-01T00:00:00Z"},
                 {"key": "ada", "budget": "tokens_per_minute", "limit": 10, "used": 20,
-                 "resets_at": null},
+                 "resets_at": "2026-11-26T12:00:07Z"},
             ],
         });
         insta::assert_snapshot!(of(&report).unwrap(), @r"
@@ -194,7 +194,7 @@ mod tests {
         KEY  BUDGET             RESETS AT                USED      LIMIT  LEFT
         ada  tokens_per_day     2026-11-27T00:00:00Z  500,000  2,000,000  75 %
         ada  cost_per_month     2026-12-01T00:00:00Z     0.40      50.00  99 %
-        ada  tokens_per_minute  slides                     20         10   0 %
+        ada  tokens_per_minute  2026-11-26T12:00:07Z       20         10   0 %
         ");
     }
 

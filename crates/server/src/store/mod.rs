@@ -69,8 +69,8 @@ impl Store {
             let url = settings.kv_url.to_string();
             let stand_in = MemoryStore::standing_in(Clock::system(), url);
             if let KvUrl::File(path) = &settings.kv_url {
-                let kept = FileStore::irreplaceable_entry(Path::new(path), &Clock::system());
-                stand_in.restore(kept.into_iter().collect());
+                let kept = FileStore::irreplaceable_entries(Path::new(path), &Clock::system());
+                stand_in.restore(kept);
             }
             (Backend::Memory(stand_in), Some(Notice(notice)))
         });

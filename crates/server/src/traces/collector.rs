@@ -143,7 +143,7 @@ impl Collector {
         }
     }
 
-    /// Tells of lost spans, once a minute.
+    /// Logs how many spans were lost, once a minute.
     fn report(&mut self, why: &str, closing: bool) {
         let (lost, now) = (self.lost.load(Relaxed), Instant::now());
         if lost > self.reported && (closing || self.report_at.is_none_or(|at| at <= now)) {

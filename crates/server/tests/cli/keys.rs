@@ -98,6 +98,7 @@ fn a_second_key_has_the_limits_of_the_first_and_the_way_to_end_the_rotation_is_s
     let home = Home::new();
     home.write("c.toml", "");
     let first = key_of(&new(&home, &["ada", "--tokens-per-day", "5", "--append"]));
+    assert!(!stdout(&new(&home, &["ada"])).contains("It is the only key"));
     key_of(&new(&home, &["bob", "--append"]));
     let output = new(&home, &["ada", "--max-concurrent", "2", "--append"]);
     let second = key_of(&output);

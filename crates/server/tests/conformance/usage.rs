@@ -23,8 +23,9 @@ fn usage(proxy: &Proxy, key: &str, parameters: &str, requests: u64) -> Value {
         let answer = proxy.send(get(&format!("/usage{parameters}"), &[key]));
         assert_eq!(answer.status(), 200, "{}", answer.text());
         let usage = answer.json();
-        let rows = usage["rows"].as_array().unwrap().iter();
-        let counted: u64 = rows.map(|row| row["requests"].as_u64().unwrap()).sum();
+        let rows = usage["rows"].as_array().expect("the test's own data is good").iter();
+        let counted: u64 =
+            rows.map(|row| row["requests"].as_u64().expect("the test's own data is good")).sum();
         if counted >= requests {
             return usage;
         }
@@ -36,10 +37,13 @@ fn usage(proxy: &Proxy, key: &str, parameters: &str, requests: u64) -> Value {
 /// What upstream has counted in the last event, or in the whole answer.
 fn counted(answer: &Response) -> [u64; 2] {
     let usage = match answer.header("content-type") {
-        "text/event-stream" => answer.events().pop().unwrap()["usageMetadata"].clone(),
+        "text/event-stream" => {
+            answer.events().pop().expect("the test's own data is good")["usageMetadata"].clone()
+        }
         _ => answer.json()["usageMetadata"].clone(),
     };
-    ["promptTokenCount", "candidatesTokenCount"].map(|name| usage[name].as_u64().unwrap())
+    ["promptTokenCount", "candidatesTokenCount"]
+        .map(|name| usage[name].as_u64().expect("the test's own data is good"))
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn on_a_full_disk_requests_go_on_and_lost_lines_are_counted_logged_and_shown() {
 
 fn audited(google: &GoogleEmulator) -> ProxyBuilder {
     let builder = ProxyBuilder::for_emulator(google);
-    let path = builder.path("audit.log").to_str().unwrap().to_owned();
+    let path = builder.path("audit.log").to_str().expect("the test's own data is good").to_owned();
     builder.env("AUDIT_LOG", path).env("REQUEST_DEDUP_WINDOW_MS", "0")
 }
 
@@ -150,14 +150,16 @@ fn lost(proxy: &Proxy) -> u64 {
     let line = metrics
         .lines()
         .find_map(|line| line.strip_prefix("code_assist_proxy_audit_lines_lost_total "));
-    line.expect("a count").parse().unwrap()
+    line.expect("a count").parse().expect("the test's own data is good")
 }
 
 /// Whole lines of a file, each of them JSON.
 fn lines(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap();
+    let text = fs::read_to_string(path).expect("the test's own data is good");
     assert!(text.is_empty() || text.ends_with('\n'), "{text}");
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("the test's own data is good"))
+        .collect()
 }
 
 /// Waits until a file exists and has so many lines.

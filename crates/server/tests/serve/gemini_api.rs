@@ -52,6 +52,21 @@ fn answers_streams_counts_and_embeddings_are_googles() {
 }
 
 #[test]
+fn a_copied_answer_that_the_client_has_taken_whole_is_logged_as_ok() {
+    let google = google();
+    let proxy = setup(&google).start();
+    for (method, path, body) in [
+        ("POST", "/v1beta/interactions", r#"{"model":"gemini-2.5-flash","input":"Hello"}"#),
+        ("GET", "/v1beta/files", ""),
+    ] {
+        let answer = ask(&proxy, method, path, body.as_bytes());
+        assert_eq!(answer.status(), 200, "{path} {}", answer.text());
+        let line = proxy.await_request_lines(1).remove(0);
+        assert_eq!(line["outcome"], "ok", "{line}");
+    }
+}
+
+#[test]
 fn a_file_is_uploaded_in_pieces_without_a_key_and_read_again() {
     let google = google();
     let proxy = setup(&google).start();

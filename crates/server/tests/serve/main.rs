@@ -27,6 +27,7 @@ mod systemd;
 #[cfg(feature = "otel")]
 mod traces;
 mod upstreams;
+mod usage_storm;
 mod vertex;
 mod wire;
 mod wiring;

@@ -1,5 +1,5 @@
 //! Keys with a login of their own, through the real binary: the emulator sees each request with the right
-//! token and project, and what happens to one login is not felt by another.
+//! token and project, and what happens to one login has no effect on another.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

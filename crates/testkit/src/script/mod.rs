@@ -189,7 +189,7 @@ impl ScriptedPlatform {
         self.state().auditing = true;
     }
 
-    /// What the core has told of requests that have ended.
+    /// The requests that have ended, as the core has recorded them.
     pub fn records(&self) -> Vec<RequestRecord> {
         self.state().records.clone()
     }
@@ -247,12 +247,22 @@ impl ScriptedPlatform {
     /// The usage of a key in the store, of all days.
     pub fn stored_usage(&self, key: &str) -> Vec<UsageRow> {
         let days = Day::of(Timestamp(0))..=Day::of(Timestamp(u64::MAX));
-        self.state().usage.rows(&days, Some(key))
+        self.state().usage.rows(days, Some(key))
     }
 
     /// Makes the store carry out what it is asked for with usage, and fail to say so, or say so again.
     pub fn lose_usage_answers(&self, lost: bool) {
         self.state().usage_answers_lost = lost;
+    }
+
+    /// Makes the store take no usage, or take it again. It can be read meanwhile.
+    pub fn refuse_usage(&self, refused: bool) {
+        self.state().usage_refused = refused;
+    }
+
+    /// Makes the store answer reservations this late.
+    pub fn delay_reservations(&self, by: Duration) {
+        self.state().reservations_take = by;
     }
 
     /// Makes the store fail, or work again.

@@ -1,5 +1,6 @@
 //! The port over the scripted state.
 
+use std::collections::btree_map::Entry;
 use std::future::{Future, poll_fn};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
@@ -194,27 +195,35 @@ impl Platform for ScriptedPlatform {
         if state.locks.is_none() || state.store_broken {
             return None;
         }
-        if !state.limiters.contains_key(&rate.limit) {
-            let limiter = RateLimiter::new(rate.limit, rate.window)?;
-            state.limiters.insert(rate.limit, limiter);
-        }
-        state.limiters.get_mut(&rate.limit).map(|limiter| limiter.ask(caller, now))
+        let limiter = match state.limiters.entry(rate.limit) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(RateLimiter::new(rate.limit, rate.window)?),
+        };
+        Some(limiter.ask(caller, now))
     }
 
     async fn reserve(&self, request: &SharedReservation) -> Option<SharedStanding> {
-        let state = &mut *self.state();
-        if state.locks.is_none() || state.store_broken {
-            return None;
+        let clock = self.wall_clock();
+        let (standing, late) = {
+            let mut state = self.state();
+            if state.locks.is_none() || state.store_broken {
+                return None;
+            }
+            (state.usage.reserve(request, clock), state.reservations_take)
+        };
+        if !late.is_zero() {
+            self.timer(late).await;
         }
-        Some(state.usage.reserve(request, state.now))
+        Some(standing)
     }
 
     async fn add_usage(&self, batch: &UsageBatch) -> Result<(), StoreError> {
-        let state = &mut *self.state();
-        if state.store_broken {
+        let clock = self.wall_clock();
+        let mut state = self.state();
+        if state.store_broken || state.usage_refused {
             return Err(StoreError("the test broke the store".to_owned()));
         }
-        state.usage.add(batch, state.now);
+        state.usage.add(batch, clock);
         if state.usage_answers_lost {
             return Err(StoreError("the test lost the store's answer".to_owned()));
         }
@@ -230,7 +239,7 @@ impl Platform for ScriptedPlatform {
         if state.store_broken {
             return Err(StoreError("the test broke the store".to_owned()));
         }
-        Ok(state.usage.rows(&days, key))
+        Ok(state.usage.rows(days, key))
     }
 
     async fn remove_usage(&self, before: Day) -> Result<(), StoreError> {

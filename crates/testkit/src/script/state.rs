@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
@@ -25,6 +26,9 @@ pub(super) struct ScriptState {
     pub(super) usage: UsageStore,
     /// The store carries batches out, and its answers are lost.
     pub(super) usage_answers_lost: bool,
+    pub(super) usage_refused: bool,
+    /// How late the store answers a reservation.
+    pub(super) reservations_take: Duration,
     /// The distributed locks; `None` while there is one process.
     pub(super) locks: Option<BTreeMap<String, LockRecord>>,
     /// The shared counts of the callers' requests, by limit.
@@ -41,7 +45,7 @@ pub(super) struct ScriptState {
     /// What the shell says of every trace: see `Platform::samples`.
     pub(super) samples: Option<bool>,
     pub(super) auditing: bool,
-    /// What the core has told of requests that have ended.
+    /// The requests that have ended, as the core has recorded them.
     pub(super) records: Vec<RequestRecord>,
     pub(super) random: u64,
     /// Every random number, where the test has set it.
@@ -92,6 +96,8 @@ impl ScriptState {
             store_broken: false,
             usage: UsageStore::default(),
             usage_answers_lost: false,
+            usage_refused: false,
+            reservations_take: Duration::ZERO,
             locks: None,
             limiters: BTreeMap::new(),
             saves: 0,

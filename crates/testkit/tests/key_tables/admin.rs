@@ -10,7 +10,7 @@ use crate::{Fixture, HELLO, status_and_reason, table};
 #[test]
 fn metrics_and_details_are_for_admins_and_for_keys_without_a_table() {
     let tables = vec![table("ada", json!({"admin": true})), table("bob", json!({}))];
-    let fixture = Fixture::new("code-assist", tables);
+    let fixture = Fixture::new("code-assist", &tables);
     for path in ["/metrics", "/health/detailed", "/metrics?format=json"] {
         for id in ["ada", "plain"] {
             let answer = fixture.ask(id, get(path));
@@ -30,7 +30,7 @@ fn a_key_that_has_expired_is_no_wrong_guess() {
         table("ada", json!({"expires": "2025-06-15T15:06:50Z"})),
         table("bob", json!({"expires": "2025-06-15T17:07:00+02:00"})),
     ];
-    let fixture = Fixture::new("code-assist", tables);
+    let fixture = Fixture::new("code-assist", &tables);
     let ask =
         |id: &str| fixture.ask(id, post("/v1beta/models/gemini-2.5-pro:generateContent", HELLO));
     assert_eq!((ask("ada").status.as_u16(), ask("bob").status.as_u16()), (200, 200));

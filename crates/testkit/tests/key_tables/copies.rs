@@ -9,14 +9,14 @@ use crate::{Fixture, HELLO, refused, status_and_reason, table};
 
 fn with_method(method: &str, path: &str) -> Request<Payload> {
     let mut request = post(path, "{}");
-    *request.method_mut() = method.parse().unwrap();
+    *request.method_mut() = method.parse().expect("the test's own data is good");
     request
 }
 
 #[test]
 fn a_copy_with_a_model_in_its_path_needs_an_allowed_one() {
     let ada = table("ada", json!({"models": ["gemini-2.5-*", "veo-2*"]}));
-    let fixture = Fixture::new("gemini-api", vec![ada]);
+    let fixture = Fixture::new("gemini-api", &[ada]);
     for (model, is_allowed) in [("veo-2.0", true), ("veo-3.0", false), ("gemini-3-pro", false)] {
         for method in ["predictLongRunning", "batchGenerateContent"] {
             let answer =
@@ -32,7 +32,7 @@ fn a_copy_with_a_model_in_its_path_needs_an_allowed_one() {
 #[test]
 fn a_copy_that_may_use_any_model_is_refused_and_others_are_not() {
     let tables = vec![table("ada", json!({"models": ["gemini-2.5-*"]})), table("bob", json!({}))];
-    let fixture = Fixture::new("gemini-api", tables);
+    let fixture = Fixture::new("gemini-api", &tables);
     for (method, path, is_allowed) in [
         ("POST", "/v1beta/interactions", false),
         ("POST", "/v1beta/cachedContents", false),
@@ -68,7 +68,7 @@ fn a_client_in_vertex_mode_needs_an_allowed_model() {
     let ada = table("ada", json!({"models": ["gemini-2.5-*"]}));
     let fixture = Fixture::with(
         &[("UPSTREAMS", "vertex"), ("VERTEX_PROJECT", "own"), ("VERTEX_CREDENTIALS", USER)],
-        vec![ada],
+        &[ada],
         |request| match request.line.contains("publishers/google/models?") {
             true => Some(code_assist_testkit::script::Reply::ok(
                 r#"{"publisherModels":[{"name":"publishers/google/models/gemini-2.5-pro"},{"name":"publishers/google/models/gemini-3-pro"}]}"#,

@@ -33,24 +33,24 @@ pub(crate) fn table(id: &str, more: Value) -> Value {
 }
 
 impl Fixture {
-    pub(crate) fn new(upstreams: &str, tables: Vec<Value>) -> Self {
+    pub(crate) fn new(upstreams: &str, tables: &[Value]) -> Self {
         Self::with(&[("UPSTREAMS", upstreams)], tables, |_| None)
     }
 
     /// As `new`, with settings and answers of the test's own.
     pub(crate) fn with(
         more: &[(&str, &str)],
-        tables: Vec<Value>,
+        tables: &[Value],
         special: impl FnMut(&Received) -> Option<Reply> + Send + 'static,
     ) -> Self {
-        Self::with_prices(more, tables, Vec::new(), special)
+        Self::with_prices(more, tables, &[], special)
     }
 
     /// As `with`, with `[[price]]` tables.
     pub(crate) fn with_prices(
         more: &[(&str, &str)],
-        tables: Vec<Value>,
-        prices: Vec<Value>,
+        tables: &[Value],
+        prices: &[Value],
         mut special: impl FnMut(&Received) -> Option<Reply> + Send + 'static,
     ) -> Self {
         let mut usual = google();

@@ -8,7 +8,7 @@ use crate::{Fixture, HELLO, refused, status_and_reason, table};
 
 fn fixture(upstreams: &str) -> Fixture {
     let ada = table("ada", json!({"models": ["gemini-2.5-*"]}));
-    Fixture::new(upstreams, vec![ada, table("bob", json!({}))])
+    Fixture::new(upstreams, &[ada, table("bob", json!({}))])
 }
 
 #[test]
@@ -22,6 +22,8 @@ fn a_model_that_is_not_allowed_is_refused_before_google_is_asked_in_every_method
             assert_eq!(status_and_reason(&answer), refused(), "{upstream} {method}");
             assert!(answer.text().contains("gemini-3-pro"), "{}", answer.text());
             assert_eq!(fixture.sent(), before, "{upstream} {method}");
+            let unread = fixture.ask("ada", post(&path("gemini-3-pro"), "{"));
+            assert_eq!(status_and_reason(&unread), refused(), "the body is not read");
             for (id, model) in
                 [("ada", "gemini-2.5-pro"), ("bob", "gemini-3-pro"), ("plain", "gemini-3-pro")]
             {
@@ -36,7 +38,7 @@ fn a_model_that_is_not_allowed_is_refused_before_google_is_asked_in_every_method
 fn the_name_that_upstream_knows_decides_and_not_the_clients() {
     let ada = table("ada", json!({"models": ["gemini-2.5-*"]}));
     let aliases = ("MODEL_ALIASES", "fast=gemini-2.5-flash,gemini-2.5-best=gemini-3-pro");
-    let fixture = Fixture::with(&[aliases], vec![ada], |_| None);
+    let fixture = Fixture::with(&[aliases], &[ada], |_| None);
     let ask = |model: &str| {
         fixture.ask("ada", post(&format!("/v1beta/models/{model}:generateContent"), HELLO))
     };
@@ -76,7 +78,7 @@ fn the_other_dialects_refuse_the_model_too() {
 #[test]
 fn embeddings_need_an_allowed_model() {
     let ada = table("ada", json!({"models": ["good-*"]}));
-    let fixture = Fixture::new("gemini-api", vec![ada]);
+    let fixture = Fixture::new("gemini-api", &[ada]);
     let embed = |model: &str| post(&format!("/v1beta/models/{model}:embedContent"), "{}");
     let batch = |model: &str| {
         post(&format!("/v1beta/models/{model}:batchEmbedContents"), r#"{"requests":[]}"#)
@@ -162,7 +164,7 @@ fn an_upstream_whose_stand_in_model_is_not_allowed_is_skipped() {
             ("FAILOVER_MODELS", "gemini-2.5-pro@gemini-api=gemini-3-pro"),
             ("MAX_RETRY_ATTEMPTS", "0"),
         ];
-        let fixture = Fixture::with(&more, vec![ada], |request| {
+        let fixture = Fixture::with(&more, &[ada], |request| {
             let fails = request.line.contains("127.0.0.1") && request.line.contains(":generate");
             fails.then(|| {
                 Reply::status(503, r#"{"error":{"code":503,"status":"UNAVAILABLE","message":"x"}}"#)

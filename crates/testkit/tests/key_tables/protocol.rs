@@ -11,7 +11,7 @@ fn the_model_in_the_body_must_be_allowed() {
         table("ada", json!({"models": ["gemini-2.5-*"], "code_assist_protocol": "all"})),
         table("bob", json!({})),
     ];
-    let fixture = Fixture::new("code-assist", tables);
+    let fixture = Fixture::new("code-assist", &tables);
     let request = r#"{"contents":[]}"#;
     for (rpc, body, expected) in [
         ("generateContent", format!(r#"{{"model":"gemini-2.5-pro","request":{request}}}"#), 200),
@@ -80,7 +80,7 @@ fn a_key_may_have_a_rule_of_its_own_for_the_protocol() {
         [("off", [404, 404]), ("generate", [200, 403]), ("all", [200, 200])]
     {
         let more = [("CODE_ASSIST_PROTOCOL", setting)];
-        let fixture = Fixture::with(&more, tables.clone(), |request| {
+        let fixture = Fixture::with(&more, &tables, |request| {
             let is_rpc = request.line.contains(":setCodeAssistGlobalUserSetting");
             is_rpc.then(|| code_assist_testkit::script::Reply::ok("{}"))
         });
@@ -105,7 +105,7 @@ fn a_key_may_have_a_rule_of_its_own_for_the_protocol() {
 fn only_a_key_that_may_send_everything_keeps_its_project() {
     let tables =
         vec![table("all", json!({"code_assist_protocol": "all"})), table("bob", json!({}))];
-    let fixture = Fixture::new("code-assist", tables);
+    let fixture = Fixture::new("code-assist", &tables);
     for (id, project) in [("all", "foreign"), ("bob", "p")] {
         let body = r#"{"model":"m","project":"foreign","request":{"contents":[]}}"#;
         fixture.ask(id, post("/v1internal:generateContent", body));

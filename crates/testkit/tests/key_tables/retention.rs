@@ -10,7 +10,7 @@ use crate::{Fixture, table};
 #[test]
 fn usage_is_removed_after_its_retention_once_an_hour() {
     let more = [("UPSTREAMS", "code-assist"), ("USAGE_RETENTION_DAYS", "32")];
-    let fixture = Fixture::with(&more, vec![table("ada", json!({}))], |_| None);
+    let fixture = Fixture::with(&more, &[table("ada", json!({}))], |_| None);
     let script = &fixture.script;
     let today = Day::of(script.wall_clock());
     let used = |number, before: u32| UsageBatch {

@@ -19,7 +19,7 @@ fn tables() -> Vec<serde_json::Value> {
 
 #[test]
 fn each_key_begins_with_the_first_of_its_own_upstreams() {
-    let fixture = Fixture::with(&[ALL], tables(), |_| None);
+    let fixture = Fixture::with(&[ALL], &tables(), |_| None);
     for (id, upstream) in
         [("ada", "vertex"), ("bob", "code-assist"), ("eve", "gemini-api"), ("plain", "code-assist")]
     {
@@ -34,7 +34,7 @@ fn each_key_begins_with_the_first_of_its_own_upstreams() {
 
 #[test]
 fn a_key_cannot_name_an_upstream_that_its_table_does_not() {
-    let fixture = Fixture::with(&[ALL], tables(), |_| None);
+    let fixture = Fixture::with(&[ALL], &tables(), |_| None);
     for (id, name, is_allowed) in [
         ("ada", "gemini-api", true),
         ("ada", "code-assist", false),
@@ -58,7 +58,7 @@ fn a_key_cannot_name_an_upstream_that_its_table_does_not() {
 #[test]
 fn a_failed_request_stays_among_the_upstreams_of_its_key() {
     let more = [ALL, ("FAILOVER", "on"), ("MAX_RETRY_ATTEMPTS", "0")];
-    let fixture = Fixture::with(&more, tables(), |request| {
+    let fixture = Fixture::with(&more, &tables(), |request| {
         let fails =
             request.line.contains("vertex.test") || request.line.contains("gemini-api.test");
         fails.then(|| {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use code_assist_core::KeyDigest;
 use code_assist_testkit::client::{Answer, get, post, with};
 use code_assist_testkit::script::Reply;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ fn team() -> Fixture {
         table("ada", json!({"admin": true})),
         table("bob", json!({"tokens_per_day": 1_000_000, "cost_per_month": 50})),
     ];
-    Fixture::with_prices(&[("UPSTREAMS", "code-assist")], tables, vec![price], |request| {
+    Fixture::with_prices(&[("UPSTREAMS", "code-assist")], &tables, &[price], |request| {
         request.is(":generateContent").then(|| Reply::ok(COUNTED))
     })
 }
@@ -101,6 +102,13 @@ fn what_the_store_has_not_taken_is_there_too_and_counts_once() {
     let again = team.usage("bob", "");
     assert_eq!(row(&again, "bob", "gemini-2.5-flash")["requests"], 1, "{again}");
     row(&once, "bob", "gemini-2.5-flash");
+    team.script.refuse_usage(true);
+    team.ask("bob", post(GENERATE, HELLO));
+    let both = team.usage("bob", "");
+    assert_eq!(row(&both, "bob", "gemini-2.5-flash")["requests"], 2, "{both}");
+    team.script.refuse_usage(false);
+    let stored = team.usage("bob", "");
+    assert_eq!(row(&stored, "bob", "gemini-2.5-flash")["requests"], 2, "{stored}");
 }
 
 #[test]
@@ -146,12 +154,29 @@ fn a_bad_parameter_is_a_400_that_says_what_to_write() {
 
 #[test]
 fn without_tables_usage_is_a_404_that_says_how_to_get_it() {
-    let none = Fixture::new("code-assist", Vec::new());
+    let none = Fixture::new("code-assist", &[]);
     let answer = none.ask("plain", get("/usage"));
     assert_eq!(status_and_reason(&answer), (404, "USAGE_NOT_COUNTED".to_owned()));
     assert!(answer.text().contains("keys new ID --append"), "{}", answer.text());
     let metrics = none.ask("plain", get("/metrics")).text();
     assert!(!metrics.contains("key_tokens") && !metrics.contains("budget_remaining"), "{metrics}");
+}
+
+#[test]
+fn the_operators_key_reads_the_usage_of_all_and_nothing_else() {
+    let with_operator = |mut fixture: Fixture| {
+        fixture.proxy = fixture.proxy.with_operator_key(KeyDigest::of("key-of-operator"));
+        fixture
+    };
+    let team = with_operator(team());
+    team.ask("bob", post(GENERATE, HELLO));
+    row(&team.usage("operator", ""), "bob", "gemini-2.5-flash");
+    for request in [get("/metrics"), get("/health/detailed"), post(GENERATE, HELLO)] {
+        let answer = team.ask("operator", request);
+        assert_eq!(status_and_reason(&answer), (401, "API_KEY_INVALID".to_owned()));
+    }
+    let none = with_operator(Fixture::new("code-assist", &[]));
+    assert_eq!(none.ask("operator", get("/usage")).status, 401, "no usage is counted");
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! Whether a key may use more.
 
-use code_assist_testkit::client::{all, get};
+use std::pin::Pin;
+use std::time::Duration;
+
+use code_assist_testkit::client::{all, get, later};
 use serde_json::json;
 
-use crate::fixture::{Fixture, GENERATE, HELLO, STREAM, TOKENS, key, post_as};
+use crate::fixture::{
+    Fixture, GENERATE, HELLO, STREAM, TOKENS, in_order, key, post_as, whole_answer,
+};
 
 /// The path and the body of a request in each dialect, whole and streamed.
 const CALLS: [(&str, &str); 8] = [
@@ -112,6 +117,20 @@ fn two_tables_with_one_id_share_the_counts_and_have_limits_of_their_own() {
 }
 
 #[test]
+fn two_keys_of_one_id_share_cached_answers() {
+    let second = json!({"id": "ada", "key": "cap_secret-of-the-key-of-ada-2"});
+    let keys = [key("ada", json!({})), second, key("bob", json!({}))];
+    let settings = [("RESPONSE_CACHE_TTL_MS", "60000")];
+    let fixture = Fixture::with(&keys, &settings, Box::new(|_| None));
+    let body = r#"{"contents":[{"role":"user","parts":[{"text":"Hi"}]}],"generationConfig":{"temperature":0}}"#;
+    let cached = |id: &str| {
+        let answer = fixture.ask(post_as(id, GENERATE, body));
+        answer.header("x-cache").to_owned()
+    };
+    assert_eq!(["ada", "ada-2", "bob"].map(cached), ["MISS", "HIT", "MISS"]);
+}
+
+#[test]
 fn a_cost_is_limited_by_the_prices() {
     // 10 tokens at 1 and 90 at 2 for a million: 0.00019.
     let fixture = Fixture::new(&[key("ada", json!({"cost_per_month": 0.0005}))]);
@@ -151,7 +170,7 @@ fn the_tokens_of_a_minute_are_refused_at_once_and_free_again_by_the_second() {
     assert!(refused.text().contains("tokens_per_minute"));
     let after: u64 = refused.header("retry-after").parse().unwrap();
     assert!((60..=61).contains(&after), "{after}");
-    fixture.script.advance(std::time::Duration::from_secs(after));
+    fixture.script.advance(Duration::from_secs(after));
     assert_eq!(ask().status, 200);
 }
 
@@ -185,6 +204,28 @@ fn a_key_has_no_more_requests_in_flight_than_it_may_and_none_is_refused() {
     let answers = fixture.run(all((0..4).map(asking).collect()));
     assert_eq!(answers[3].reason(), "QUEUE_TIMEOUT");
     assert!(answers[..3].iter().all(|answer| answer.status == 200));
+}
+
+#[test]
+fn a_request_that_waits_for_its_own_key_holds_no_permit() {
+    let keys = [key("ada", json!({"max_concurrent": 1})), key("bob", json!({}))];
+    let slow = whole_answer().after(Duration::from_secs(5));
+    let fixture = Fixture::with(&keys, &[], in_order(vec![slow]));
+    fixture.script.set_permits(2);
+    // A large body waits for its permit before it is read, and has one when it comes to the budget.
+    let large = HELLO.replace("Hello", &"x".repeat(100_000));
+    let sent = [("ada", HELLO), ("ada", &*large), ("bob", HELLO)].into_iter().zip(1..);
+    let asking = sent.map(|((id, body), number)| {
+        let asking = fixture.asking(post_as(id, GENERATE, body));
+        let script = &fixture.script;
+        Box::pin(async move {
+            let answer = later(script, Duration::from_millis(10 * number), asking).await;
+            (answer.status.as_u16(), script.elapsed())
+        }) as Pin<Box<dyn Future<Output = _> + '_>>
+    });
+    let answers = fixture.run(all(asking.collect()));
+    assert!(answers.iter().all(|(status, _)| *status == 200_u16));
+    assert!(answers[2].1 < Duration::from_secs(1), "{:?}", answers[2].1);
 }
 
 #[test]

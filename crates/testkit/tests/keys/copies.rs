@@ -91,6 +91,25 @@ fn calls_and_streams_are_counted_and_files_are_free() {
 }
 
 #[test]
+fn calls_of_a_tuned_model_and_of_an_odd_name_count_as_those_of_other_models() {
+    for path in ["/v1beta/tunedModels/mine:generateContent", "/v1beta/models/a%22b:generateContent"]
+    {
+        let fixture = Fixture::gemini(&keys(), |_| {
+            Reply::ok(r#"{"usageMetadata":{"promptTokenCount":20,"candidatesTokenCount":5}}"#)
+        });
+        assert_eq!(fixture.ask(post_as("ada", path, HELLO)).status, 200);
+        assert_eq!(fixture.used("ada"), (25, 1), "{path}");
+        assert_eq!(&*fixture.usage("ada")[0].model, "other");
+        assert_eq!(fixture.ask(post_as("ada", path, HELLO)).reason(), "BUDGET_EXHAUSTED");
+        let counting = path.replace("generateContent", "countTokens");
+        assert_eq!(fixture.ask(post_as("ada", &counting, HELLO)).status, 200);
+        let sharing = "/v1beta/tunedModels/mine:transferOwnership";
+        assert_eq!(fixture.ask(post_as("ada", sharing, "{}")).status, 200);
+        assert_eq!(fixture.used("ada"), (25, 1), "{path}");
+    }
+}
+
+#[test]
 fn a_websocket_is_charged_by_its_bytes() {
     let fixture = Fixture::gemini(&keys(), |_| Reply::status(101, ""));
     let socket = || {

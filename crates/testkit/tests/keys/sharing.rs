@@ -86,3 +86,33 @@ fn what_a_dead_process_had_reserved_is_free_after_ten_seconds() {
     assert!((9..12).contains(&waited.as_secs()), "{waited:?}");
     std::mem::forget(dead);
 }
+
+#[test]
+fn a_request_that_another_process_leaves_no_place_for_is_not_counted_here() {
+    let keys = [key("ada", json!({"requests_per_minute": 3}))];
+    let one = Fixture::new(&keys);
+    let other = one.another(&keys);
+    let ask = |fixture: &Fixture| fixture.ask(post_as("ada", GENERATE, HELLO)).status.as_u16();
+    assert_eq!([ask(&one), ask(&one), ask(&other), ask(&one)], [200, 200, 200, 429]);
+    one.script.lose_counts();
+    assert_eq!([ask(&one), ask(&one)], [200, 429]);
+}
+
+#[test]
+fn a_client_that_leaves_while_the_store_is_asked_has_reserved_nothing() {
+    let keys = [key("ada", json!({"max_concurrent": 1}))];
+    let one = Fixture::new(&keys);
+    let _other = one.another(&keys);
+    assert_eq!(one.ask(post_as("ada", GENERATE, HELLO)).status, 200);
+    one.script.delay_reservations(Duration::from_secs(1));
+    let mut leaves = one.asking(post_as("ada", GENERATE, HELLO));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(leaves.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(one.script.exchanges(), 0, "the store is asked first");
+    drop(leaves);
+    one.script.delay_reservations(Duration::ZERO);
+    let began = one.script.elapsed();
+    assert_eq!(one.ask(post_as("ada", GENERATE, HELLO)).status, 200);
+    let took = one.script.elapsed().saturating_sub(began);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}

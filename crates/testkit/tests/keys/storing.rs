@@ -1,8 +1,9 @@
 //! Usage on its way to the store: nothing is lost, and nothing is counted twice.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use code_assist_testkit::client::all;
+use code_assist_testkit::client::{all, later};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -118,4 +119,19 @@ fn requests_wait_for_the_one_that_loads() {
     let asking = |_| restarted.asking(post_as("ada", GENERATE, HELLO));
     let answers = restarted.run(all((0..5).map(asking).collect()));
     assert!(answers.iter().all(|answer| answer.status == 429));
+}
+
+#[test]
+fn the_last_usage_is_sent_again_if_the_store_fails_while_the_process_stops() {
+    let fixture = Fixture::new(&[key("ada", json!({"tokens_per_month": 2 * TOKENS}))]);
+    assert_eq!(fixture.ask(post_as("ada", GENERATE, HELLO)).status, 200);
+    fixture.script.refuse_usage(true);
+    let works_again = later(&fixture.script, Duration::from_millis(300), async {
+        fixture.script.refuse_usage(false);
+    });
+    let stopping = fixture.proxy.flush_usage(&fixture.script);
+    let both: Vec<Pin<Box<dyn Future<Output = ()>>>> =
+        vec![Box::pin(stopping), Box::pin(works_again)];
+    fixture.run(all(both));
+    assert_eq!(fixture.script.stored_usage("ada").len(), 1);
 }

@@ -1,4 +1,4 @@
-//! What happens to one account is not felt by another, both ways round.
+//! What happens to one account has no effect on another, both ways round.
 
 use std::time::Duration;
 

@@ -144,3 +144,16 @@ fn a_login_that_cannot_be_read_says_so() {
     assert_eq!((answer.status.as_u16(), &*answer.reason()), (503, "CREDENTIALS_REJECTED"));
     assert!(answer.text().contains("cannot use your own Google login"), "{}", answer.text());
 }
+
+#[test]
+fn two_holders_with_the_same_login_have_each_what_is_known_of_it() {
+    let fixture = Fixture::with(&[], |settings| {
+        settings.keys = vec![key("ada", Some(login("ada"))), key("ben", Some(login("ada")))];
+    });
+    for id in ["ada", "ben"] {
+        assert_eq!(fixture.generate(id).status, 200);
+        let token = format!("oauth_token_cache/key/{id}");
+        assert!(fixture.script.stored(&token).is_some(), "{token}");
+    }
+    assert_eq!(refreshes(&fixture, "ada"), 2);
+}

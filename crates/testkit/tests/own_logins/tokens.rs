@@ -12,7 +12,7 @@ use crate::fixture::{COUNT, Fixture, GENERATE, OPERATOR, STREAM, key, login, of}
 /// Something that happens, at a time in milliseconds.
 #[derive(Debug, Clone)]
 enum Event {
-    /// A request of a key, whose client waits so long.
+    /// A request of a key, whose client waits for this many milliseconds.
     Request(&'static str, &'static str, u64),
     /// The access tokens of an account are revoked.
     Revoke(&'static str),

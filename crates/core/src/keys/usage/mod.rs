@@ -5,5 +5,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use query::{UsageBy, UsageQuery};
-pub use report::{KeyBudget, UsageFormat, UsageReport, tightest};
+#[cfg(test)]
+use query::UsageBy;
+pub(crate) use query::{UsageQuery, UsageQueryError};
+pub(crate) use report::{KeyBudget, UsageFormat, UsageReport, tightest};

@@ -3,11 +3,38 @@
 use std::ops::RangeInclusive;
 
 use crate::policy::budget::Day;
-use crate::time::Timestamp;
+
+/// Why a question cannot be answered, and what to ask instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UsageQueryError {
+    #[error(
+        "`by` takes key, model or day. Without it, there is a row for each key, model and day."
+    )]
+    By,
+    #[error("`format` takes json or csv.")]
+    Format,
+    #[error(
+        "`{name}` takes a day in UTC such as 2026-11-26, or a time in RFC 3339 such as \
+         2026-11-26T12:00:00Z."
+    )]
+    NoDay { name: &'static str },
+    #[error("`since` ({since}) is after `until` ({until}). Write the earlier day as `since`.")]
+    Order { since: Day, until: Day },
+    #[error(
+        "From {since} to {until} are more than {MOST_DAYS} days. Ask for a shorter range with `since` and \
+         `until`."
+    )]
+    TooManyDays { since: Day, until: Day },
+    #[error(
+        "The answer would have more than {most} rows. Ask for a shorter range with `since` and `until`, or \
+         for sums with `by` (key, model or day)."
+    )]
+    TooManyRows { most: usize },
+}
 
 /// What the rows of an answer are summed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UsageBy {
+pub(crate) enum UsageBy {
     /// A row for each day.
     Day,
     /// A row for each key.
@@ -18,7 +45,7 @@ pub enum UsageBy {
 
 impl UsageBy {
     /// The value of `by`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Day => "day",
             Self::Key => "key",
@@ -26,41 +53,31 @@ impl UsageBy {
         }
     }
 
-    /// Reads the value of `by`. The error says what to write.
-    pub fn read(text: &str) -> Result<Self, String> {
+    fn read(text: &str) -> Result<Self, UsageQueryError> {
         match text {
             "day" => Ok(Self::Day),
             "key" => Ok(Self::Key),
             "model" => Ok(Self::Model),
-            _ => Err(
-                "`by` takes key, model or day. Without it, there is a row for each key, model and \
-                      day."
-                    .to_owned(),
-            ),
+            _ => Err(UsageQueryError::By),
         }
     }
 }
 
 /// Which days are asked for, and what their usage is summed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UsageQuery {
+pub(crate) struct UsageQuery {
     /// The first day.
-    pub since: Day,
+    pub(crate) since: Day,
     /// The last day.
-    pub until: Day,
+    pub(crate) until: Day,
     /// `None` is a row for each key, model and day.
-    pub by: Option<UsageBy>,
+    pub(crate) by: Option<UsageBy>,
 }
 
 impl UsageQuery {
-    /// The usage from the first of this month until today.
-    pub fn of_month(today: Day) -> Self {
-        Self { since: today.month(), until: today, by: None }
-    }
-
-    /// Reads the parameters of a URL. Other parameters are ignored, since `key` is one of them. The error
-    /// says what to write.
-    pub fn read(query: &str, today: Day) -> Result<Self, String> {
+    /// Reads the parameters of a URL. Other parameters are ignored, since `key` is one of them. Without days it
+    /// is the usage from the first of this month until today.
+    pub(crate) fn read(query: &str, today: Day) -> Result<Self, UsageQueryError> {
         let mut since = None;
         let mut until = None;
         let mut by = None;
@@ -75,51 +92,26 @@ impl UsageQuery {
                 _ => {}
             }
         }
-        Self::of(since, until, by, today)
-    }
-
-    /// Puts the parts together that are given. The error says what to write.
-    pub fn of(
-        since: Option<Day>,
-        until: Option<Day>,
-        by: Option<UsageBy>,
-        today: Day,
-    ) -> Result<Self, String> {
         let until = until.unwrap_or(today);
         let since = since.unwrap_or_else(|| until.month());
         if since > until {
-            return Err(format!(
-                "`since` ({since}) is after `until` ({until}). Write the earlier day as `since`."
-            ));
+            return Err(UsageQueryError::Order { since, until });
         }
         if until.before(MOST_DAYS - 1) > since {
-            return Err(format!(
-                "From {since} to {until} are more than {MOST_DAYS} days. Ask for a shorter range with \
-                 `since` and `until`."
-            ));
+            return Err(UsageQueryError::TooManyDays { since, until });
         }
         Ok(Self { since, until, by })
     }
 
     /// The days.
-    pub fn days(&self) -> RangeInclusive<Day> {
+    pub(crate) fn days(&self) -> RangeInclusive<Day> {
         self.since..=self.until
     }
 }
 
-/// Reads a day, or the day in UTC of a time in RFC 3339. The error says what to write.
-fn day(name: &str, text: &str) -> Result<Day, String> {
+fn day(name: &'static str, text: &str) -> Result<Day, UsageQueryError> {
     // A plus sign in a URL stands for a space.
-    let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
-    if let Some(millis) = time.ok().and_then(|time| u64::try_from(time.as_millisecond()).ok()) {
-        return Ok(Day::of(Timestamp(millis)));
-    }
-    text.parse().map_err(|_| {
-        format!(
-            "`{name}` takes a day in UTC such as 2026-11-26, or a time in RFC 3339 such as \
-             2026-11-26T12:00:00Z."
-        )
-    })
+    Day::of_text(&text.replace(' ', "+")).ok_or(UsageQueryError::NoDay { name })
 }
 
 /// How many days one answer covers at most. A store may look at each of them.

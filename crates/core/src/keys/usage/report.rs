@@ -6,29 +6,29 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::query::{UsageBy, UsageQuery};
+use super::query::{UsageBy, UsageQuery, UsageQueryError};
 use crate::policy::budget::{Budget, BudgetStanding, Charge, Cost, Day, UsageRow};
 
 /// How much of a limit a key has used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyBudget {
+pub(crate) struct KeyBudget {
     /// The `id` of the key.
-    pub key: Arc<str>,
+    pub(crate) key: Arc<str>,
     /// The limit.
-    pub standing: BudgetStanding,
+    pub(crate) standing: BudgetStanding,
 }
 
 impl KeyBudget {
     /// What is left of the limit, from 1 to 0.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more digits")]
-    pub fn remaining_ratio(&self) -> f64 {
+    pub(crate) fn remaining_ratio(&self) -> f64 {
         let BudgetStanding { limit, used, .. } = self.standing;
         if limit == 0 { 0.0 } else { limit.saturating_sub(used) as f64 / limit as f64 }
     }
 }
 
 /// Each limit of each key once, in order. Of two tables with one `id` the one counts that has less left.
-pub fn tightest(mut budgets: Vec<KeyBudget>) -> Vec<KeyBudget> {
+pub(crate) fn tightest(mut budgets: Vec<KeyBudget>) -> Vec<KeyBudget> {
     budgets.sort_by(|a, b| {
         let names = (&a.key, a.standing.budget).cmp(&(&b.key, b.standing.budget));
         names.then_with(|| a.remaining_ratio().total_cmp(&b.remaining_ratio()))
@@ -41,7 +41,7 @@ pub fn tightest(mut budgets: Vec<KeyBudget>) -> Vec<KeyBudget> {
 
 /// The form of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UsageFormat {
+pub(crate) enum UsageFormat {
     /// Comma-separated values (RFC 4180).
     Csv,
     /// JSON.
@@ -49,14 +49,13 @@ pub enum UsageFormat {
 }
 
 impl UsageFormat {
-    /// The format that `?format=` names, else the one that `Accept` prefers, else JSON. The error says what
-    /// to write.
-    pub(crate) fn choose(query: &str, accept: &str) -> Result<Self, String> {
+    /// The format that `?format=` names, else the one that `Accept` prefers, else JSON.
+    pub(crate) fn choose(query: &str, accept: &str) -> Result<Self, UsageQueryError> {
         let mut pairs = form_urlencoded::parse(query.as_bytes());
         match pairs.find(|(name, _)| name == "format").as_ref().map(|(_, value)| &**value) {
             Some("csv") => return Ok(Self::Csv),
             Some("json") => return Ok(Self::Json),
-            Some(_) => return Err("`format` takes json or csv.".to_owned()),
+            Some(_) => return Err(UsageQueryError::Format),
             None => {}
         }
         let (mut best, mut weight) = (Self::Json, 0.0);
@@ -80,7 +79,7 @@ impl UsageFormat {
 
 /// The usage of some days, summed and sorted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageReport {
+pub(crate) struct UsageReport {
     query: UsageQuery,
     rows: BTreeMap<RowName, (u64, Charge)>,
     budgets: Vec<KeyBudget>,
@@ -96,12 +95,12 @@ struct RowName {
 
 impl UsageReport {
     /// Sums the rows. Those of the same key, model and day are added, and those of other days are left
-    /// out. The error says what to ask for, if the answer would have too many rows.
-    pub fn new(
+    /// out.
+    pub(crate) fn new(
         query: UsageQuery,
         rows: impl IntoIterator<Item = UsageRow>,
         budgets: Vec<KeyBudget>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, UsageQueryError> {
         let has = |by| query.by.is_none() || query.by == Some(by);
         let days = query.days();
         let mut summed: BTreeMap<RowName, (u64, Charge)> = BTreeMap::new();
@@ -115,17 +114,14 @@ impl UsageReport {
             *requests = requests.saturating_add(row.requests);
             *charge += row.charge;
             if summed.len() > MOST_ROWS {
-                return Err(format!(
-                    "The answer would have more than {MOST_ROWS} rows. Ask for a shorter range with \
-                     `since` and `until`, or for sums with `by` (key, model or day)."
-                ));
+                return Err(UsageQueryError::TooManyRows { most: MOST_ROWS });
             }
         }
         Ok(Self { query, rows: summed, budgets: tightest(budgets) })
     }
 
     /// In the given form.
-    pub fn write(&self, format: UsageFormat) -> String {
+    pub(crate) fn write(&self, format: UsageFormat) -> String {
         match format {
             UsageFormat::Csv => self.csv(),
             UsageFormat::Json => self.json(),
@@ -133,7 +129,7 @@ impl UsageReport {
     }
 
     /// As JSON.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         let UsageQuery { since, until, by } = &self.query;
         let by = json!(by.map(UsageBy::name));
         let mut out = String::with_capacity(256 * (1 + self.rows.len()));
@@ -176,7 +172,7 @@ impl UsageReport {
     }
 
     /// The rows as CSV (RFC 4180), with a line of names.
-    pub fn csv(&self) -> String {
+    pub(crate) fn csv(&self) -> String {
         let mut out = String::with_capacity(96 * (1 + self.rows.len()));
         let has = |by| self.query.by.is_none() || self.query.by == Some(by);
         for by in [UsageBy::Key, UsageBy::Model, UsageBy::Day].into_iter().filter(|by| has(*by)) {

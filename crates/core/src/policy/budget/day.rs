@@ -20,6 +20,13 @@ impl Day {
         Self(TimeZone::UTC.to_datetime(at).date())
     }
 
+    /// Reads a day, or the day in UTC of a time in RFC 3339. `None` for other texts.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let time = text.parse::<jiff::Timestamp>().ok();
+        let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+        millis.map(|millis| Self::of(Timestamp(millis))).or_else(|| text.parse().ok())
+    }
+
     /// The first day of the same month.
     #[must_use]
     pub fn month(self) -> Self {
@@ -84,5 +91,16 @@ mod tests {
         assert_eq!("2026-12-31".parse::<Day>().unwrap().next_month().to_string(), "2027-01-01");
         assert_eq!(day.before(60).to_string(), "2027-12-31");
         assert!("2026-13-01".parse::<Day>().is_err());
+    }
+
+    #[test]
+    fn a_time_stands_for_its_day_in_utc() {
+        let read = |text: &str| Day::of_text(text).map(|day| day.to_string());
+        assert_eq!(read("2026-11-05").as_deref(), Some("2026-11-05"));
+        assert_eq!(read("2026-11-05T23:30:00-05:00").as_deref(), Some("2026-11-06"));
+        assert_eq!(read("2026-11-05 00:30:00+02:00").as_deref(), Some("2026-11-04"));
+        for bad in ["", "2026-13-01", "yesterday", "1"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Whether a key's limits let one more request begin.
 
+use std::ops::Add;
+
 use super::charge::Cost;
 
 /// The limits of a key that concern what its requests use. `None` is no limit.
@@ -61,6 +63,18 @@ pub struct Reserved {
     pub cost: Cost,
     /// How many requests they are.
     pub calls: u64,
+}
+
+impl Add for Reserved {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_add(other.tokens),
+            cost: self.cost + other.cost,
+            calls: self.calls.saturating_add(other.calls),
+        }
+    }
 }
 
 /// What a key has used, and what it has reserved, at one moment.

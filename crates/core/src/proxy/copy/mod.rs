@@ -327,9 +327,17 @@ fn charge_rule(parts: &Parts, path: &CopiedPath, repeats: Repeats) -> ChargeRule
         (CopiedKind::Batches | CopiedKind::Predict, Repeats::Never) => ChargeRule::Prompt,
         (_, Repeats::Never) if path.path.ends_with("/embeddings") => ChargeRule::Prompt,
         (_, Repeats::Never) => ChargeRule::PromptAndAnswer,
-        (CopiedKind::Other, _) if path.model.is_some() => of_verb(path.verb.as_deref()),
+        (CopiedKind::Other, _) if path.model.is_some() || is_model_call(path) => {
+            of_verb(path.verb.as_deref())
+        }
         _ => ChargeRule::Nothing,
     }
+}
+
+/// True for a call of a model that is none of `models`, such as a tuned one, or whose name is no name.
+fn is_model_call(path: &CopiedPath) -> bool {
+    let verb = path.verb.as_deref().unwrap_or_default();
+    ["enerate", "mbed", "redict"].iter().any(|part| verb.contains(part))
 }
 
 /// How a call of a model's method is charged.

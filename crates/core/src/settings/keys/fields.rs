@@ -1,13 +1,14 @@
-//! The keys of `[[key]]` and `[[price]]` tables. The reader and the documentation follow these lists.
+//! The fields of `[[key]]` and `[[price]]` tables. The reader and the documentation follow these lists.
 
 use std::fmt;
 
+use crate::settings::AllowedProtocol;
 use crate::settings::spec::{Group, Kind, SettingSpec, setting};
 
-/// A key of a table in the TOML file.
+/// A field of a table in the TOML file.
 #[derive(Debug, Clone, Copy)]
 pub struct TableField {
-    /// The key.
+    /// The name.
     pub name: &'static str,
     /// The values that are accepted.
     pub kind: FieldKind,
@@ -17,7 +18,7 @@ pub struct TableField {
     pub is_needed: bool,
 }
 
-/// The values that a key of a table accepts. `Display` is the range as problems and documentation name it.
+/// The values that a field accepts. `Display` is the range as problems and documentation name it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FieldKind {
     /// A number with or without a fraction, from 0.
@@ -72,7 +73,7 @@ impl TableField {
     }
 }
 
-/// The keys of a `[[key]]` table.
+/// The fields of a `[[key]]` table.
 pub const KEY_FIELDS: &[TableField] = &[
     field(
         "id",
@@ -151,7 +152,7 @@ pub const KEY_FIELDS: &[TableField] = &[
     ),
     field(
         "code_assist_protocol",
-        FieldKind::Choice(&["off", "generate", "all"]),
+        FieldKind::Choice(&AllowedProtocol::WORDS),
         "As `CODE_ASSIST_PROTOCOL`, for this key.",
     ),
     field(
@@ -161,7 +162,7 @@ pub const KEY_FIELDS: &[TableField] = &[
     ),
 ];
 
-/// The keys of a `[[price]]` table.
+/// The fields of a `[[price]]` table.
 pub const PRICE_FIELDS: &[TableField] = &[
     field(
         "model",

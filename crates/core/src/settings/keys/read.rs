@@ -151,11 +151,8 @@ impl SettingsReader<'_> {
         let own = self.own_credentials(table, around);
         let upstreams = self.upstreams_of_key(table, own.is_some(), around);
         let expires = table.time(self, "expires");
-        let code_assist_protocol = table.parsed(self, "code_assist_protocol", |word| match word {
-            "all" => Ok(AllowedProtocol::All),
-            "generate" => Ok(AllowedProtocol::Generate),
-            "off" => Ok(AllowedProtocol::Off),
-            _ => Err("is none of them".to_owned()),
+        let code_assist_protocol = table.parsed(self, "code_assist_protocol", |word| {
+            AllowedProtocol::of_word(word).ok_or_else(|| "is none of them".to_owned())
         });
         let admin = table.switch(self, "admin").unwrap_or(false);
         Some(KeySettings {

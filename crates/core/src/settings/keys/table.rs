@@ -83,6 +83,7 @@ impl<'a> RawTable<'a> {
         match (value.as_u64(), most) {
             (Some(number), Some(most)) if number <= most => return (number > 0).then_some(number),
             _ if !value.is_number() => self.refuse(reader, key, "is no number"),
+            _ if value.is_f64() => self.refuse(reader, key, "is no whole number"),
             _ => self.refuse(reader, key, "is out of range"),
         }
         None
@@ -116,6 +117,10 @@ impl<'a> RawTable<'a> {
     /// A point in time.
     pub(super) fn time(&self, reader: &mut SettingsReader<'_>, key: &str) -> Option<Timestamp> {
         self.parsed(reader, key, |text| {
+            // The last time that jiff has is on the day before.
+            if text.starts_with("9999-12-31") {
+                return Err("is too late; without `expires` the key never ends".to_owned());
+            }
             let time: jiff::Timestamp = text.parse().map_err(|_| "is no such time".to_owned())?;
             let since_1970 = u64::try_from(time.as_millisecond());
             since_1970.map(Timestamp).map_err(|_| "is before 1970".to_owned())

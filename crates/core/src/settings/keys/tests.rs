@@ -146,7 +146,7 @@ fn a_table_that_cannot_be_right_is_a_problem_that_says_what_to_do() {
         ),
         (
             json!({"tokens_per_day": 1.5}),
-            format!("tokens_per_day of {place}: is out of range; wanted: a whole number"),
+            format!("tokens_per_day of {place}: is no whole number; wanted: a whole number from 0"),
         ),
         (json!({"tokens_per_minute": "9"}), format!("tokens_per_minute of {place}: is no number")),
         (json!({"tokens_per_month": true}), format!("tokens_per_month of {place}: is no number")),
@@ -165,6 +165,10 @@ fn a_table_that_cannot_be_right_is_a_problem_that_says_what_to_do() {
             format!("expires of {place}: is no such time; wanted: a time with its zone, as 2027"),
         ),
         (json!({"expires": "2027-01-31T00:00:00"}), format!("expires of {place}: is no such time")),
+        (
+            json!({"expires": "9999-12-31T23:59:59Z"}),
+            format!("expires of {place}: is too late; without `expires` the key never ends"),
+        ),
         (json!({"expires": "1960-01-31T00:00:00Z"}), format!("expires of {place}: is before 1970")),
         (
             json!({"credentials": "ya29.hush"}),

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use code_assist_core::StoreError;
 use redb::{ReadableDatabase, ReadableTable};
 
-use self::open::{OpenDatabase, open, save_copy};
+use self::open::{OpenDatabase, open, report_copy};
 use self::record::{NEVER, Record, TABLE, sweep};
 pub(super) use self::safety_copy::is_irreplaceable;
 use super::{Clock, Entry, Notice};
@@ -58,7 +58,7 @@ impl FileStore {
     }
 
     /// Reads what is kept beside a database that cannot be opened.
-    pub(super) fn irreplaceable_entry(path: &Path, clock: &Clock) -> Option<Entry> {
+    pub(super) fn irreplaceable_entries(path: &Path, clock: &Clock) -> Vec<Entry> {
         safety_copy::read(path, clock.now())
     }
 
@@ -106,8 +106,9 @@ impl FileStore {
         let path = Arc::clone(&self.path);
         self.run(move |opened| {
             // Before the transaction, which may fail: the next opening adds what the copy has.
-            if let Some(rotated) = entries.iter().rfind(|entry| is_irreplaceable(&entry.key)) {
-                save_copy(&path, Some(rotated));
+            let rotated: Vec<_> = entries.iter().filter(|it| is_irreplaceable(&it.key)).collect();
+            if !rotated.is_empty() {
+                report_copy(&path, safety_copy::add(&path, &rotated, now));
             }
             let writing = opened.database.begin_write()?;
             {

@@ -41,11 +41,11 @@ pub(super) fn open(
         }
         let handle = file.try_clone().map_err(|error| unusable(&error))?;
         let copy = safety_copy::read(path, now);
-        let opened = catch_panic(|| open_database(handle, now, copy.as_ref()));
+        let opened = catch_panic(|| open_database(handle, now, &copy));
         match opened.unwrap_or(Err(OpenError::Damaged(Damage::Panic))) {
             Ok((opened, rotated)) => {
                 if rotated != copy {
-                    save_copy(path, rotated.as_ref());
+                    report_copy(path, safety_copy::write(path, &rotated));
                 }
                 return Ok((opened, notice));
             }
@@ -63,10 +63,11 @@ pub(super) fn open(
                 let renamed = set_aside(path, &file, now).map_err(|error| unusable(&error))?;
                 if let Some(aside) = renamed {
                     let (path, aside) = (path.display(), aside.display());
-                    let kept = copy.map_or(
-                        "",
-                        |_| ", but for the rotated refresh token, of which a copy is kept",
-                    );
+                    let kept = match copy.len() {
+                        0 => "",
+                        1 => ", but for the rotated refresh token, of which a copy is kept",
+                        _ => ", but for the rotated refresh tokens, of which copies are kept",
+                    };
                     notice = Some(Notice(format!(
                         "the key-value store {path} is damaged ({damage}); it was set aside as {aside} \
                          and a fresh one made. Its entries are lost{kept}"
@@ -129,12 +130,12 @@ impl From<redb::Error> for OpenError {
     }
 }
 
-/// Returns the database, and the rotated refresh token in it.
+/// Returns the database, and the rotated refresh tokens in it.
 fn open_database(
     mut file: File,
     now: Timestamp,
-    copy: Option<&Entry>,
-) -> Result<(OpenDatabase, Option<Entry>), OpenError> {
+    copy: &[Entry],
+) -> Result<(OpenDatabase, Vec<Entry>), OpenError> {
     if has_no_magic(&mut file)? {
         discard_unfinished(&mut file)?;
     }
@@ -172,21 +173,21 @@ fn discard_unfinished(file: &mut File) -> Result<(), OpenError> {
 
 /// Migrates the tables, removes what has expired, and puts the safety copy back where the database has
 /// no newer value: all in one transaction. Returns when the next entry expires, and the rotated refresh
-/// token.
+/// tokens.
 fn prepare_tables(
     database: &Database,
     now: Timestamp,
-    copy: Option<&Entry>,
-) -> Result<(u64, Option<Entry>), OpenError> {
+    copy: &[Entry],
+) -> Result<(u64, Vec<Entry>), OpenError> {
     let writing = database.begin_write().map_err(redb::Error::from)?;
     migrate(&writing)?.map_err(OpenError::Foreign)?;
     let (next_expiry, rotated) = {
         let mut table = writing.open_table(TABLE).map_err(redb::Error::from)?;
-        if let Some(copy) = copy {
-            restore(&mut table, copy)?;
+        for copied in copy {
+            restore(&mut table, copied)?;
         }
         let next_expiry = sweep(&mut table, now).map_err(redb::Error::from)?;
-        (next_expiry, entry(&table, ROTATED_KEY)?)
+        (next_expiry, rotated_tokens(&table)?)
     };
     writing.commit().map_err(redb::Error::from)?;
     Ok((next_expiry, rotated))
@@ -205,6 +206,26 @@ fn restore(
     Ok(())
 }
 
+/// The entries of which a copy is kept, in the byte order of their keys.
+fn rotated_tokens(
+    table: &redb::Table<'_, &'static str, &'static [u8]>,
+) -> Result<Vec<Entry>, redb::Error> {
+    let mut entries = Vec::new();
+    for row in table.range(ROTATED_KEY..)? {
+        let (key, value) = row?;
+        let key = key.value();
+        if !key.starts_with(ROTATED_KEY) {
+            break;
+        }
+        if safety_copy::is_irreplaceable(key)
+            && let Some(record) = Record::read(value.value())
+        {
+            entries.push(record.entry(key));
+        }
+    }
+    Ok(entries)
+}
+
 fn entry(
     table: &redb::Table<'_, &'static str, &'static [u8]>,
     key: &str,
@@ -213,12 +234,8 @@ fn entry(
     Ok(found.as_ref().and_then(|found| Record::read(found.value())).map(|record| record.entry(key)))
 }
 
-/// Writes or removes the safety copy. A failure is logged, since the database has the entry.
-pub(super) fn save_copy(path: &Path, entry: Option<&Entry>) {
-    let saved = match entry {
-        Some(entry) => safety_copy::write(path, entry),
-        None => safety_copy::remove(path),
-    };
+/// Logs a safety copy that was not written. That is no failure, since the database has the entries.
+pub(super) fn report_copy(path: &Path, saved: io::Result<()>) {
     if let Err(error) = saved {
         tracing::warn!(
             "there is no safety copy of the rotated refresh token at {}: {error}",

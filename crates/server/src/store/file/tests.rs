@@ -181,6 +181,55 @@ async fn of_database_and_safety_copy_the_later_value_is_kept_in_both() {
 }
 
 #[tokio::test]
+async fn the_rotated_tokens_of_keys_and_of_named_upstreams_are_copied_as_the_operators_is() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    let clock = ManualClock::at(NOON);
+    let ttl = Duration::from_secs(3600);
+    let of_ada = format!("{ROTATED_KEY}/key/ada");
+    let all = [ROTATED_KEY, of_ada.as_str(), "oauth_refresh_token/second"];
+    let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
+    for key in all.into_iter().chain(["oauth_refresh_tokens", "oauth_token_cache/key/ada"]) {
+        store.save(key, Bytes::from(key.to_owned()), ttl).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    store.save(&of_ada, Bytes::from_static(b"later"), ttl).await.unwrap();
+    drop(store);
+
+    let kept = safety_copy::read(&path, clock.clock().now());
+    assert_eq!(kept.iter().map(|entry| &*entry.key).collect::<Vec<_>>(), all);
+    fs::write(&path, b"nonsense".repeat(4096)).unwrap();
+    let (store, notice) = FileStore::open(&path, clock.clock()).unwrap();
+    assert!(notice.unwrap().to_string().contains("copies are kept"));
+    assert_eq!(store.load(&of_ada).await.unwrap().unwrap(), "later");
+    assert_eq!(store.load(ROTATED_KEY).await.unwrap().unwrap(), ROTATED_KEY);
+    assert_eq!(store.entries().await.unwrap(), kept);
+
+    // The others expire a second earlier.
+    clock.advance(ttl - Duration::from_millis(500));
+    drop(store);
+    let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
+    let left = safety_copy::read(&path, clock.clock().now());
+    assert_eq!(left.iter().map(|entry| &*entry.key).collect::<Vec<_>>(), [&*of_ada]);
+    store.clear().await.unwrap();
+    assert!(!safety_copy::path_of(&path).exists());
+}
+
+#[tokio::test]
+async fn a_safety_copy_of_an_earlier_version_is_read() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    let clock = ManualClock::at(NOON);
+    let earlier =
+        r#"{"format":1,"key":"oauth_refresh_token","value":"bWluZQ==","expires_at":null}"#;
+    fs::write(safety_copy::path_of(&path), earlier).unwrap();
+    let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
+    assert_eq!(store.load(ROTATED_KEY).await.unwrap().unwrap(), "mine");
+    let text = fs::read_to_string(safety_copy::path_of(&path)).unwrap();
+    assert_eq!(text, earlier, "it says the same");
+}
+
+#[tokio::test]
 async fn an_interrupted_creation_is_restarted_without_a_notice() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");

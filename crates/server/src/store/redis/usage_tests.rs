@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use code_assist_core::{
-    Charge, Cost, Counts, Day, Limits, ProcessId, Reserved, SharedReservation, UsageBatch,
-    UsageRow, judge,
+    Charge, Cost, Day, Limits, ProcessId, Reserved, SharedLedger, SharedReservation, UsageBatch,
+    UsageRow,
 };
 use code_assist_harness::RedisServer;
 use code_assist_testkit::contract::{budget_contract, usage_contract};
@@ -37,58 +37,18 @@ async fn the_redis_store_fulfils_the_contract_of_budgets() {
     .await;
 }
 
-/// What the server should know of one key, in seconds.
-#[derive(Default)]
-struct Model {
-    now: u64,
-    /// The last batch of each process.
-    last: HashMap<ProcessId, u64>,
-    held: HashMap<ProcessId, (u64, Reserved)>,
-    minute: Vec<(u64, u64)>,
-    tokens: u64,
-}
-
-impl Model {
-    fn add(&mut self, batch: &UsageBatch) {
-        let last = self.last.entry(batch.process).or_default();
-        if batch.number <= *last {
-            return;
-        }
-        *last = batch.number;
-        for row in &batch.rows {
-            self.minute.push((self.now, row.charge.tokens()));
-            self.tokens += row.charge.tokens();
-        }
-        for (_, held) in &batch.reserved {
-            self.held.insert(batch.process, (self.now, *held));
-        }
-    }
-
-    fn counts(&self, process: ProcessId, own: Reserved) -> Counts {
-        let minute = self.minute.iter().filter(|(at, _)| at + 60 > self.now);
-        let others = self.held.iter().filter(|(other, _)| **other != process);
-        let reserved = others
-            .filter(|(_, (at, _))| at + 10 > self.now)
-            .fold(own, |sum, (_, (_, held))| plus(sum, *held));
-        Counts {
-            minute_tokens: minute.map(|(_, tokens)| tokens).sum(),
-            day_tokens: self.tokens,
-            month_tokens: self.tokens,
-            month_cost: Cost(self.tokens * 3),
-            reserved,
-        }
-    }
-}
-
 #[tokio::test]
-async fn reserving_decides_as_one_process_does_on_random_histories() {
+async fn the_scripts_decide_as_the_shared_ledger_does_on_random_histories() {
     let server = RedisServer::start(&[]);
     let store = open(&server).await;
     let (mut granted, mut refused) = (0, 0);
     for round in 0..60 {
         let mut random = fastrand::Rng::with_seed(round);
         let (begun, key) = (Instant::now(), Arc::from(format!("key {round}")));
-        let mut model = Model::default();
+        let mut ledger = SharedLedger::default();
+        ledger.restore_month(today(), []).unwrap();
+        let mut clock = today().begin();
+        let mut last: HashMap<ProcessId, u64> = HashMap::new();
         for step in 0..40 {
             let process = ProcessId(round * 10 + random.u64(0..3));
             match random.u32(0..10) {
@@ -96,34 +56,29 @@ async fn reserving_decides_as_one_process_does_on_random_histories() {
                 0 => {
                     let seconds = 7 * random.u64(1..=3);
                     age_budgets(&server, seconds);
-                    model.now += seconds;
+                    clock = clock + Duration::from_secs(seconds);
                 }
                 1..=3 => {
-                    let last = model.last.get(&process).copied().unwrap_or_default();
-                    let batch = UsageBatch {
-                        process,
-                        number: (last + random.u64(0..3)).max(1),
-                        rows: vec![row(&key, random.u64(0..40))],
-                        reserved: vec![(Arc::clone(&key), reserved(&mut random))],
-                    };
+                    let last = last.entry(process).or_default();
+                    let number = (*last + random.u64(0..3)).max(1);
+                    *last = number.max(*last);
+                    let rows = vec![row(&key, random.u64(0..40))];
+                    let reserved = vec![(Arc::clone(&key), reserved(&mut random))];
+                    let batch = UsageBatch { process, number, rows, reserved };
                     store.add_usage(&batch).await.unwrap();
-                    model.add(&batch);
+                    ledger.add(&batch, clock);
                 }
                 _ => {
                     let request = request(&mut random, process, &key);
-                    let SharedReservation { limits, own, estimate, .. } = request;
-                    let counts = model.counts(process, own);
-                    let may_begin = judge(&limits, &counts, &estimate).is_ok();
+                    let expected = ledger.reserve(&request, clock);
                     let standing = store.reserve(&request).await.unwrap();
                     if begun.elapsed() > Duration::from_secs(2) {
                         // Too slow a machine: the real clock counts too.
                         break;
                     }
-                    assert_eq!(standing.counts, counts, "round {round}, step {step}");
-                    assert_eq!(standing.is_granted, may_begin, "round {round}: {request:?}");
-                    let held = if may_begin { plus(own, estimate) } else { own };
-                    model.held.insert(process, (model.now, held));
-                    *(if may_begin { &mut granted } else { &mut refused }) += 1;
+                    assert_eq!(standing.counts, expected.counts, "round {round}, step {step}");
+                    assert_eq!(standing.is_granted, expected.is_granted, "{round}: {request:?}");
+                    *(if standing.is_granted { &mut granted } else { &mut refused }) += 1;
                 }
             }
         }
@@ -230,6 +185,30 @@ async fn a_key_of_another_program_counts_nothing_and_stops_no_batch() {
 }
 
 #[tokio::test]
+async fn a_reservation_of_before_the_clock_was_put_back_does_not_count() {
+    let server = RedisServer::start(&[]);
+    let store = open(&server).await;
+    let held = "99999999999999 50 0 1";
+    server.cli(&["HSET", "code-assist-proxy:budget-reserved:ada", "8", held]);
+    let request = request(&mut fastrand::Rng::with_seed(1), ProcessId(7), &Arc::from("ada"));
+    assert_eq!(store.reserve(&request).await.unwrap().counts.reserved, request.own);
+}
+
+#[tokio::test]
+async fn a_counter_that_would_overflow_stays_at_its_greatest_value() {
+    let server = RedisServer::start(&[]);
+    let store = open(&server).await;
+    let huge = Charge { output_tokens: u64::MAX, ..Charge::default() };
+    let rows = [row("ada", 7), UsageRow { charge: huge, ..row("ada", 0) }];
+    for (row, number) in rows.into_iter().zip(1..) {
+        let (process, rows) = (ProcessId(7), vec![row]);
+        store.add_usage(&UsageBatch { process, number, rows, reserved: Vec::new() }).await.unwrap();
+    }
+    let stored = store.usage(today()..=today(), None).await.unwrap();
+    assert_eq!((stored[0].charge.output_tokens, stored[0].requests), (i64::MAX as u64, 2));
+}
+
+#[tokio::test]
 async fn everything_but_usage_expires_and_old_seconds_are_removed() {
     let server = RedisServer::start(&[]);
     let store = open(&server).await;
@@ -272,10 +251,6 @@ fn reserved(random: &mut fastrand::Rng) -> Reserved {
     // Without a call it is usage that is not in the store yet.
     let tokens = random.u64(0..3) / 2 * random.u64(0..60);
     Reserved { tokens, cost: Cost(tokens * 3), calls }
-}
-
-fn plus(a: Reserved, b: Reserved) -> Reserved {
-    Reserved { tokens: a.tokens + b.tokens, cost: a.cost + b.cost, calls: a.calls + b.calls }
 }
 
 fn row(key: &str, tokens: u64) -> UsageRow {

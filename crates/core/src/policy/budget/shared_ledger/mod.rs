@@ -63,7 +63,7 @@ impl SharedLedger {
         self.months.contains(&day.month())
     }
 
-    /// Restores a month: its days in the form of [`SharedLedger::text_of`]. What cannot be read is left out, and
+    /// Restores a month: its days in the form of `SharedLedger::text_of`. What cannot be read is left out, and
     /// the error says why.
     pub fn restore_month<'a>(
         &mut self,
@@ -116,8 +116,7 @@ impl SharedLedger {
         let counts = Counts { minute_tokens, day_tokens, month_tokens, month_cost, reserved };
         let is_granted = judge(&request.limits, &counts, &request.estimate).is_ok();
         if is_granted {
-            let with_estimate = sum(request.own, request.estimate);
-            self.set_reserved(key, request.process, with_estimate, clock);
+            self.set_reserved(key, request.process, request.own + request.estimate, clock);
         }
         SharedStanding { is_granted, counts, minute_frees_in }
     }
@@ -125,16 +124,12 @@ impl SharedLedger {
     /// Adds usage, unless the batch was added before. The months of its days are restored.
     pub fn add(&mut self, batch: &UsageBatch, clock: Timestamp) {
         let (last, at) = self.batches.entry(batch.process).or_default();
-        if batch.number < *last {
+        if batch.number <= *last {
             return;
         }
-        let is_new = batch.number > *last;
         (*last, *at) = (batch.number, clock.0);
         for (key, reserved) in &batch.reserved {
             self.set_reserved(key, batch.process, *reserved, clock);
-        }
-        if !is_new {
-            return;
         }
         self.forget_batches(clock);
         for row in &batch.rows {
@@ -244,7 +239,7 @@ impl SharedLedger {
     fn reserved_of(&self, key: &Arc<str>, clock: Timestamp) -> Reserved {
         let all = self.reserved.get(key).into_iter().flatten();
         let alive = all.filter(|(_, _, at)| at.until(clock) < SILENT);
-        alive.fold(Reserved::default(), |all, (_, reserved, _)| sum(all, *reserved))
+        alive.fold(Reserved::default(), |all, (_, reserved, _)| all + *reserved)
     }
 
     fn count_minute(&mut self, key: &Arc<str>, tokens: u64, clock: Timestamp) {
@@ -286,14 +281,6 @@ impl SharedLedger {
             let Some(oldest) = oldest.map(|(process, _)| *process) else { return };
             self.batches.remove(&oldest);
         }
-    }
-}
-
-fn sum(a: Reserved, b: Reserved) -> Reserved {
-    Reserved {
-        tokens: a.tokens.saturating_add(b.tokens),
-        cost: a.cost + b.cost,
-        calls: a.calls.saturating_add(b.calls),
     }
 }
 

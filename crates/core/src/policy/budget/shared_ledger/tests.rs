@@ -53,7 +53,7 @@ fn of_thirty_requests_of_three_processes_a_budget_for_ten_grants_ten() {
     for n in 0..30_u64 {
         let own = &mut own[usize::try_from(n % 3).unwrap()];
         if ledger.reserve(&request(n % 3, *own), NOON).is_granted {
-            *own = sum(*own, reserved(10, 1));
+            *own = *own + reserved(10, 1);
             granted += 1;
         }
     }
@@ -123,6 +123,17 @@ fn tokens_count_for_a_minute_and_then_not() {
     assert_eq!(ask(45), (50, 15));
     assert_eq!(ask(60), (20, 40));
     assert_eq!(ask(100), (0, 0));
+}
+
+#[test]
+fn tokens_that_come_within_a_second_count_for_no_less_than_a_minute() {
+    let mut ledger = ledger();
+    let came = NOON + Duration::from_millis(400);
+    ledger.add(&batch(1, 1, 7), came);
+    let mut minute_at =
+        |clock| ledger.reserve(&request(2, Reserved::default()), clock).counts.minute_tokens;
+    assert_eq!(minute_at(came + Duration::from_millis(59_999)), 7);
+    assert_eq!(minute_at(came + Duration::from_secs(61)), 0);
 }
 
 #[test]
