@@ -13,20 +13,27 @@ pub struct TraceId(pub u128);
 pub struct SpanId(pub u64);
 
 /// The 32 hex digits of a [`TraceId`], without an allocation.
+///
+/// It is aligned, so that the check for ASCII compares sixteen bytes at once.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(8))]
 pub struct TraceIdText([u8; 32]);
 
 impl TraceId {
     /// As logs have it.
     pub fn text(self) -> TraceIdText {
-        let mut text = [0; 32];
-        text[..16].copy_from_slice(&hex((self.0 >> 64) as u64));
-        text[16..].copy_from_slice(&hex(self.0 as u64));
-        TraceIdText(text)
+        TraceIdText::of([(self.0 >> 64) as u64, self.0 as u64])
     }
 }
 
 impl TraceIdText {
+    fn of([upper, lower]: [u64; 2]) -> Self {
+        let mut text = [0; 32];
+        text[..16].copy_from_slice(&hex(upper));
+        text[16..].copy_from_slice(&hex(lower));
+        Self(text)
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hex digits are ASCII")
@@ -42,11 +49,10 @@ impl fmt::Display for TraceId {
 /// What a request has of its trace.
 #[derive(Debug, Clone)]
 pub(crate) struct TraceContext {
-    pub(crate) id: TraceId,
-    /// The span of the client that sent the request.
-    pub(crate) parent: Option<SpanId>,
-    /// The span of the try that is sent next; `None` for the proxy's own work, which is in no trace.
-    span: Option<SpanId>,
+    /// The upper and the lower half of the id. Both are zero for the proxy's own work, which is in no trace.
+    id: [u64; 2],
+    /// The span of the last try. Before the first one it is the client's, or zero without a client's trace.
+    span: u64,
     /// Only the flags that have a meaning.
     flags: u8,
     /// What other systems say of the trace, which the proxy passes on and does not read. Boxed, since few
@@ -56,23 +62,39 @@ pub(crate) struct TraceContext {
 
 impl TraceContext {
     /// The proxy's own work is in no trace.
-    pub(crate) const NONE: Self =
-        Self { id: TraceId(0), parent: None, span: None, flags: 0, state: None };
+    pub(crate) const NONE: Self = Self { id: [0; 2], span: 0, flags: 0, state: None };
 
-    /// The client's trace if its header is valid, else a new one.
-    pub(crate) fn of(headers: &HeaderMap, random: impl Fn() -> u64) -> Self {
-        if let Some((id, parent, flags)) = client_trace(headers) {
+    /// The client's trace if its `traceparent` is valid, else a new one. `headers` are all of the client's.
+    pub(crate) fn of(
+        traceparent: Option<&HeaderValue>,
+        headers: &HeaderMap,
+        random: impl Fn() -> u64,
+    ) -> Self {
+        if let Some((id, parent, flags)) = traceparent.and_then(client_trace) {
             let state = state(headers).map(Box::new);
-            return Self { id, parent: Some(parent), span: Some(parent), flags, state };
+            return Self { id, span: parent, flags, state };
         }
-        let id = u128::from(random()) << 64 | u128::from(random());
-        let span = Some(SpanId(0));
-        Self { id: TraceId(id.max(1)), parent: None, span, flags: 0, state: None }
+        Self { id: [random(), random().max(1)], span: 0, flags: 0, state: None }
+    }
+
+    /// The id.
+    pub(crate) fn id(&self) -> TraceId {
+        TraceId(u128::from(self.id[0]) << 64 | u128::from(self.id[1]))
+    }
+
+    /// The id as logs have it.
+    pub(crate) fn id_text(&self) -> TraceIdText {
+        TraceIdText::of(self.id)
+    }
+
+    /// The span of the client that sent the request. It is known until the first try begins.
+    pub(crate) fn parent(&self) -> Option<SpanId> {
+        (self.span != 0).then_some(SpanId(self.span))
     }
 
     /// Whether the client records its trace; `None` without a client's trace.
     pub(crate) fn client_samples(&self) -> Option<bool> {
-        self.parent.map(|_| self.flags & SAMPLED != 0)
+        self.parent().map(|_| self.flags & SAMPLED != 0)
     }
 
     /// Decides whether the spans of the request are recorded.
@@ -86,26 +108,27 @@ impl TraceContext {
     }
 
     /// Begins a span, under which the next try is sent.
-    pub(crate) fn begin_span(&mut self, random: u64) -> SpanId {
-        let span = SpanId(random.max(1));
-        if self.span.is_some() {
-            self.span = Some(span);
-        }
-        span
+    pub(crate) fn begin_span(&mut self, random: u64) {
+        self.span = random.max(1);
+    }
+
+    /// The span of the last try.
+    pub(crate) fn span(&self) -> SpanId {
+        SpanId(self.span)
     }
 
     /// Sets the headers of a try.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        let Some(span) = self.span else {
+        if self.id == [0; 2] {
             headers.remove(TRACEPARENT);
             return;
-        };
+        }
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        text[3..35].copy_from_slice(&self.id.text().0);
-        text[36..52].copy_from_slice(&hex(span.0));
+        text[3..35].copy_from_slice(&self.id_text().0);
+        text[36..52].copy_from_slice(&hex(self.span));
         text[54] = b'0' + self.flags;
         let value = HeaderValue::from_bytes(&text).expect("hex digits are visible ASCII");
-        headers.insert(TRACEPARENT, value);
+        put(headers, &TRACEPARENT, value);
         if let Some(state) = &self.state {
             headers.insert(TRACESTATE, HeaderValue::clone(state));
         }
@@ -113,11 +136,7 @@ impl TraceContext {
 }
 
 /// Reads `traceparent`. A later version is read as far as version 00 goes.
-fn client_trace(headers: &HeaderMap) -> Option<(TraceId, SpanId, u8)> {
-    let value = headers.get(TRACEPARENT)?;
-    if headers.get_all(TRACEPARENT).iter().nth(1).is_some() {
-        return None;
-    }
+fn client_trace(value: &HeaderValue) -> Option<([u64; 2], u64, u8)> {
     let text = value.as_bytes();
     let version = number(text.get(..2)?)?;
     let is_long_enough = match version {
@@ -128,10 +147,10 @@ fn client_trace(headers: &HeaderMap) -> Option<(TraceId, SpanId, u8)> {
     if !is_long_enough || [2, 35, 52].iter().any(|at| text[*at] != b'-') {
         return None;
     }
-    let id = number(&text[3..35])?;
-    let parent = u64::try_from(number(&text[36..52])?).ok()?;
+    let id = [number(&text[3..19])?, number(&text[19..35])?];
+    let parent = number(&text[36..52])?;
     let flags = u8::try_from(number(&text[53..55])?).ok()? & (SAMPLED | RANDOM);
-    (id != 0 && parent != 0).then_some((TraceId(id), SpanId(parent), flags))
+    (id != [0; 2] && parent != 0).then_some((id, parent, flags))
 }
 
 /// All values of `tracestate` as one. More bytes than every system has to pass on are dropped.
@@ -148,22 +167,49 @@ fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     (!whole.is_empty() && whole.len() <= LONGEST_STATE).then_some(whole)
 }
 
-/// The number of at most 32 hex digits, which are in lower case.
-fn number(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number: u128, digit| {
+/// The number of at most 16 hex digits, which are in lower case.
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number: u64, digit| {
         let value = match digit {
             b'0'..=b'9' => digit - b'0',
             b'a'..=b'f' => digit - b'a' + 10,
             _ => return None,
         };
-        Some(number << 4 | u128::from(value))
+        Some(number << 4 | u64::from(value))
     })
+}
+
+/// Sets a header. One that is there keeps its place, which costs less than `insert`: that looks for memory for one
+/// more header first.
+pub(crate) fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    match headers.get_mut(name) {
+        Some(place) => *place = value,
+        None => {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// The hex digits of a number.
 pub(crate) fn hex(number: u64) -> [u8; 16] {
-    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - place * 4)) as usize & 0xf])
+    let mut text = [0; 16];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair.copy_from_slice(&HEX[usize::from(byte)]);
+    }
+    text
 }
+
+/// The two hex digits of each byte.
+static HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// The header with the ids of trace and span.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -198,6 +244,10 @@ mod tests {
         headers
     }
 
+    fn of(headers: &HeaderMap, random: impl Fn() -> u64) -> TraceContext {
+        TraceContext::of(headers.get(TRACEPARENT), headers, random)
+    }
+
     fn sent(trace: &mut TraceContext) -> HeaderMap {
         let mut headers = HeaderMap::new();
         trace.begin_span(0xab);
@@ -208,9 +258,9 @@ mod tests {
     #[test]
     fn a_clients_trace_goes_on_with_the_proxys_span_as_parent() {
         let headers = with(&[("traceparent", CLIENT), ("tracestate", "a=1,b=2")]);
-        let mut trace = TraceContext::of(&headers, || panic!("nothing is made"));
-        assert_eq!(trace.id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(trace.parent, Some(SpanId(0x00f0_67aa_0ba9_02b7)));
+        let mut trace = of(&headers, || panic!("nothing is made"));
+        assert_eq!(trace.id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(trace.parent(), Some(SpanId(0x00f0_67aa_0ba9_02b7)));
         let sent = sent(&mut trace);
         assert_eq!(sent["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ab-01");
         assert_eq!(sent["tracestate"], "a=1,b=2");
@@ -218,11 +268,11 @@ mod tests {
 
     #[test]
     fn a_request_without_a_trace_begins_one_that_nothing_records() {
-        let mut trace = TraceContext::of(&with(&[("tracestate", "a=1")]), || 0x1f);
+        let mut trace = of(&with(&[("tracestate", "a=1")]), || 0x1f);
+        assert_eq!((trace.parent(), trace.client_samples()), (None, None));
         let sent = sent(&mut trace);
         assert_eq!(sent["traceparent"], "00-000000000000001f000000000000001f-00000000000000ab-00");
         assert_eq!(sent.get("tracestate"), None, "it belongs to a trace that is not valid");
-        assert_eq!(trace.client_samples(), None);
     }
 
     #[test]
@@ -241,17 +291,15 @@ mod tests {
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0g",
         ] {
-            let trace = TraceContext::of(&with(&[("traceparent", invalid)]), || 7);
-            assert_eq!((trace.id, trace.parent), (TraceId(7 << 64 | 7), None), "{invalid}");
+            let trace = of(&with(&[("traceparent", invalid)]), || 7);
+            assert_eq!((trace.id(), trace.parent()), (TraceId(7 << 64 | 7), None), "{invalid}");
         }
-        let twice = with(&[("traceparent", CLIENT), ("traceparent", CLIENT)]);
-        assert_eq!(TraceContext::of(&twice, || 7).parent, None);
     }
 
     #[test]
     fn a_later_version_and_flags_without_a_meaning_are_read_as_version_00() {
         let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff-more";
-        let mut trace = TraceContext::of(&with(&[("traceparent", later)]), || 7);
+        let mut trace = of(&with(&[("traceparent", later)]), || 7);
         assert_eq!(
             sent(&mut trace)["traceparent"],
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ab-03"
@@ -264,7 +312,7 @@ mod tests {
         let state = |values: &[&str]| {
             let mut fields = vec![("traceparent", CLIENT)];
             fields.extend(values.iter().map(|value| ("tracestate", *value)));
-            TraceContext::of(&with(&fields), || 7).state().cloned()
+            of(&with(&fields), || 7).state().cloned()
         };
         assert_eq!(state(&["a=1", "b=2"]), Some(HeaderValue::from_static("a=1,b=2")));
         assert!(state(&[&"a".repeat(512)]).is_some());
@@ -274,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_flag_says_whether_the_proxy_records() {
-        let mut trace = TraceContext::of(&with(&[("traceparent", CLIENT)]), || 7);
+        let mut trace = of(&with(&[("traceparent", CLIENT)]), || 7);
         assert_eq!(trace.client_samples(), Some(true));
         trace.set_sampled(false);
         assert!(sent(&mut trace)["traceparent"].as_bytes().ends_with(b"-00"));
@@ -290,7 +338,8 @@ mod tests {
 
     #[test]
     fn no_id_is_zero() {
-        let mut trace = TraceContext::of(&HeaderMap::new(), || 0);
-        assert_eq!((trace.id, trace.begin_span(0)), (TraceId(1), SpanId(1)));
+        let mut trace = of(&HeaderMap::new(), || 0);
+        trace.begin_span(0);
+        assert_eq!((trace.id(), trace.span()), (TraceId(1), SpanId(1)));
     }
 }

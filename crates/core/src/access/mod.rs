@@ -286,12 +286,10 @@ fn forwarded(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// The client's own `x-request-id`, if it is well-formed: 1 to 128 letters, digits, `.`, `_` and
-/// `-`.
-pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let id = headers.get(REQUEST_ID)?;
+/// Whether a client's own `x-request-id` is well-formed: 1 to 128 letters, digits, `.`, `_` and `-`.
+pub fn is_forwardable_request_id(id: &HeaderValue) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
-    ((1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)).then_some(id)
+    (1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
 }
 
 /// One of `PROXY_API_KEYS`, as a digest.
@@ -334,7 +332,6 @@ fn shown(value: &[u8]) -> String {
 }
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE_NETWORK: HeaderName =

@@ -3,6 +3,7 @@
 //! The context holds the request's state, and reports it to the metrics. It ends with the answer's body,
 //! or when the client goes away at any moment before: then its access log line is derived from it.
 
+mod client_headers;
 mod deadline;
 mod routing;
 mod server_timing;
@@ -34,8 +35,9 @@ use crate::policy::memory::MemoryReservation;
 use crate::provider::request::CountedFor;
 use crate::record::RequestSpans;
 use crate::time::Monotonic;
-use crate::trace::{SpanId, TraceContext, TraceIdText};
+use crate::trace::TraceContext;
 
+use client_headers::ClientHeaders;
 pub(crate) use deadline::{Deadline, first_byte_error};
 use routing::Routing;
 pub(crate) use signatures::{GivenSignatures, SignatureNotes};
@@ -48,8 +50,6 @@ pub(crate) struct RequestContext<P: Platform> {
     metrics: Arc<Metrics>,
     pub(crate) id: RequestId,
     pub(crate) trace: TraceContext,
-    /// The span of the last try.
-    try_span: SpanId,
     /// Set where the trace is recorded.
     spans: Option<Box<RequestSpans>>,
     /// When the request came.
@@ -168,12 +168,15 @@ impl<P: Platform> RequestContext<P> {
     pub(crate) fn new(
         platform: &P,
         metrics: &Arc<Metrics>,
-        id: RequestId,
-        trace: TraceContext,
+        headers: &HeaderMap,
         received: Monotonic,
     ) -> Self {
         metrics.request_began(true);
+        let sent = ClientHeaders::of(headers);
+        let id = RequestId::of(platform, sent.request_id);
+        let trace = TraceContext::of(sent.traceparent, headers, || platform.random());
         let mut context = Self::of(platform, metrics, (id, trace), received, true);
+        context.deadline = sent.server_timeout.and_then(|timeout| Deadline::of(timeout, received));
         context.sample();
         context
     }
@@ -196,7 +199,6 @@ impl<P: Platform> RequestContext<P> {
             metrics: Arc::clone(metrics),
             id,
             trace,
-            try_span: SpanId(0),
             spans: None,
             received,
             operation: None,
@@ -302,7 +304,7 @@ impl<P: Platform> RequestContext<P> {
 
     /// Begins the span of the next try, whose id upstream gets.
     pub(crate) fn begin_try(&mut self) -> &TraceContext {
-        self.try_span = self.trace.begin_span(self.platform.random());
+        self.trace.begin_span(self.platform.random());
         &self.trace
     }
 
@@ -423,15 +425,26 @@ impl<P: Platform> RequestContext<P> {
         server_timing::header(&self.timings, self.timings.overhead(self.received, now))
     }
 
-    /// The request's span, for a line that is written while the answer's body is sent.
-    fn span_for_logs(&self) -> Option<EnteredSpan> {
-        Span::current().is_none().then(|| request_span(&self.id, &self.trace).entered())
+    /// The span whose fields every log line of the request carries. It is at error level, so that it is kept at
+    /// every `LOG_LEVEL`.
+    pub(crate) fn span(&self) -> Span {
+        // The text is made only if there is a log.
+        tracing::error_span!(
+            "request",
+            request_id = self.id.as_str(),
+            trace_id = self.trace.id_text().as_str()
+        )
     }
 
-    fn access_log<'a>(&'a self, trace_id: &'a TraceIdText, now: Monotonic) -> AccessLogRecord<'a> {
+    /// The request's span, for a line that is written while the answer's body is sent.
+    fn span_for_logs(&self) -> Option<EnteredSpan> {
+        Span::current().is_none().then(|| self.span().entered())
+    }
+
+    fn access_log(&self, now: Monotonic) -> AccessLogRecord<'_> {
         AccessLogRecord {
             request_id: self.id.as_str(),
-            trace_id: trace_id.as_str(),
+            trace: &self.trace,
             operation: self.operation,
             dialect: self.dialect,
             model: &self.model,
@@ -482,8 +495,7 @@ impl<P: Platform> Drop for RequestContext<P> {
         }
         let now = self.platform.now();
         self.hand_over(now);
-        let trace_id = self.trace.id.text();
-        let record = self.access_log(&trace_id, now);
+        let record = self.access_log(now);
         match self.error {
             Some(reason) if !self.admitted => self.metrics.request_refused(reason),
             _ => self.metrics.request_ended(&record, now),
@@ -494,13 +506,6 @@ impl<P: Platform> Drop for RequestContext<P> {
             None => record.emit(None),
         }
     }
-}
-
-/// The span whose fields every log line of a request carries. It is at error level, so that it is kept at
-/// every `LOG_LEVEL`.
-pub(crate) fn request_span(id: &RequestId, trace: &TraceContext) -> Span {
-    let trace_id = trace.id.text();
-    tracing::error_span!("request", request_id = id.as_str(), trace_id = trace_id.as_str())
 }
 
 impl CacheUse {

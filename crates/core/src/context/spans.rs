@@ -19,7 +19,7 @@ use crate::trace::SpanId;
 impl<P: Platform> RequestContext<P> {
     /// Decides whether the spans of the request are recorded.
     pub(super) fn sample(&mut self) {
-        let Some(samples) = self.platform.samples(self.trace.id, self.trace.client_samples())
+        let Some(samples) = self.platform.samples(self.trace.id(), self.trace.client_samples())
         else {
             return;
         };
@@ -27,7 +27,7 @@ impl<P: Platform> RequestContext<P> {
         if samples {
             self.spans = Some(Box::new(RequestSpans {
                 span: SpanId(self.platform.random().max(1)),
-                parent: self.trace.parent,
+                parent: self.trace.parent(),
                 state: self.trace.state().cloned(),
                 steps: Vec::new(),
                 finish_reason: None,
@@ -47,7 +47,7 @@ impl<P: Platform> RequestContext<P> {
     pub(crate) fn note_try(&mut self, provider: &Provider, base: &BaseUrl, began: Monotonic) {
         if self.spans.is_some() {
             let sent = UpstreamTry {
-                span: self.try_span,
+                span: self.trace.span(),
                 provider: provider.kind(),
                 server: base.authority().to_owned(),
                 status: None,
@@ -119,7 +119,7 @@ impl<P: Platform> RequestContext<P> {
         let has_prices = self.holder.as_ref().is_some_and(|holder| !holder.prices.is_empty());
         let record = RequestRecord {
             request_id: self.id.as_str().to_owned(),
-            trace: self.trace.id,
+            trace: self.trace.id(),
             duration: now.since(self.received),
             asks_model,
             caller,

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 
+use super::standing::StandingHeaders;
 use crate::caller::{Caller, KeyDigest, Rate, RateStanding};
 use crate::platform::Platform;
 use crate::policy::budget::{
-    BudgetStanding, Charge, Day, Ledger, Limits, LoadMark, ModelTotal, Moment, ProcessId,
+    BudgetStanding, Charge, Cost, Day, Ledger, Limits, LoadMark, ModelTotal, Moment, ProcessId,
     ReservationTicket, Reserved, SharedReservation, SharedStanding, Shortage, TakenUsage, UsageRow,
 };
 use crate::policy::lease::{Lease, Leases};
@@ -40,8 +41,7 @@ struct AccountState {
     requests: KeyRequests,
     loading: Loading,
     loads: Leases,
-    /// The numbers of the `x-ratelimit-…` headers are written here: an allocation serves many answers.
-    text: BytesMut,
+    headers: StandingHeaders,
 }
 
 /// Whether the month's usage has been loaded from the store.
@@ -50,6 +50,16 @@ enum Loading {
     Due,
     Failed { again_at: Monotonic },
     Done,
+}
+
+impl Loading {
+    fn is_over(self, now: Monotonic) -> bool {
+        match self {
+            Self::Done => true,
+            Self::Failed { again_at } => now < again_at,
+            Self::Due => false,
+        }
+    }
 }
 
 /// What a request has used.
@@ -76,7 +86,7 @@ impl KeyAccount {
             requests: KeyRequests::default(),
             loading: Loading::Due,
             loads: Leases::default(),
-            text: BytesMut::new(),
+            headers: StandingHeaders::default(),
         };
         Arc::new(Self {
             id: Arc::clone(id),
@@ -89,7 +99,7 @@ impl KeyAccount {
     /// How much of each budget with a limit is used, as far as this process knows: what was loaded, what it has
     /// counted since, and what the shared store has said last.
     pub fn standings(&self, limits: &Limits, at: Moment) -> Vec<BudgetStanding> {
-        lock(&self.state).ledger.standings(limits, at).collect()
+        lock(&self.state).ledger.standings(limits, at)
     }
 
     /// What this process has counted since its start, by model.
@@ -120,6 +130,28 @@ impl KeyAccount {
     /// What a request may use whose body has so many bytes.
     pub fn estimate(&self, prompt_bytes: u64) -> Charge {
         lock(&self.state).ledger.estimate(prompt_bytes)
+    }
+
+    /// The same, as a reservation.
+    pub fn reservation(&self, prompt_bytes: u64, cost: impl FnOnce(Charge) -> Cost) -> Reserved {
+        reserved(self.estimate(prompt_bytes), cost)
+    }
+
+    /// Reserves what a request may use whose body has so many bytes, if nothing has to be waited for. `cost` is what
+    /// an estimate costs.
+    pub fn reserve_at_once(
+        &self,
+        limits: &Limits,
+        prompt_bytes: u64,
+        cost: impl FnOnce(Charge) -> Cost,
+        at: Moment,
+    ) -> Option<ReservationTicket> {
+        let state = &mut *lock(&self.state);
+        if !state.loading.is_over(at.now) {
+            return None;
+        }
+        let estimate = reserved(state.ledger.estimate(prompt_bytes), cost);
+        state.ledger.reserve_at_once(limits, estimate, at)
     }
 
     /// Reserves what a request may use, or gives it a place in line.
@@ -203,19 +235,18 @@ impl KeyAccount {
         }
     }
 
-    /// The budget of which the smallest share is left, with what is left of it.
-    pub fn tightest(&self, limits: &Limits, at: Moment) -> Option<(BudgetStanding, u64)> {
-        lock(&self.state).ledger.tightest(limits, at)
-    }
-
-    /// Writes something in the account's buffer.
-    pub fn text(&self, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-        let text = &mut lock(&self.state).text;
-        if text.capacity() < LONGEST_TEXT {
-            text.reserve(TEXT_BUFFER);
-        }
-        write(text);
-        text.split().freeze()
+    /// The values of the `x-ratelimit-…` headers for the budget of which the smallest share is left: its limit, what
+    /// is left of it, and the seconds until it begins anew. `None` if no budget has a limit, or the headers do not
+    /// want this one.
+    pub fn standing_headers(
+        &self,
+        limits: &Limits,
+        at: Moment,
+        is_wanted: impl FnOnce(u64, u64) -> bool,
+    ) -> Option<[HeaderValue; 3]> {
+        let state = &mut *lock(&self.state);
+        let (standing, left) = state.ledger.tightest(limits, at)?;
+        is_wanted(standing.limit, left).then(|| state.headers.values(&standing, left, at.clock))
     }
 
     /// Takes what was used for a batch.
@@ -232,11 +263,7 @@ impl KeyAccount {
 
     /// True if the month's usage has been loaded, or cannot be loaded at present.
     pub fn is_loaded(&self, now: Monotonic) -> bool {
-        match lock(&self.state).loading {
-            Loading::Done => true,
-            Loading::Failed { again_at } => now < again_at,
-            Loading::Due => false,
-        }
+        lock(&self.state).loading.is_over(now)
     }
 
     /// Loads the month's usage from the store, unless it is loaded or another request loads it. False for that.
@@ -315,6 +342,7 @@ const LONGEST_LOAD: Duration = Duration::from_secs(10);
 /// How long after a failure usage is loaded again.
 const LOAD_PAUSE: Duration = Duration::from_secs(10);
 
-/// The bytes of an account's buffer, and the most that are written for one answer.
-const TEXT_BUFFER: usize = 2048;
-const LONGEST_TEXT: usize = 96;
+/// An estimate with its cost, as the reservation of one request.
+fn reserved(estimate: Charge, cost: impl FnOnce(Charge) -> Cost) -> Reserved {
+    Reserved { tokens: estimate.tokens(), cost: cost(estimate), calls: 1 }
+}

@@ -3,6 +3,7 @@
 mod account;
 mod flush;
 mod retention;
+mod standing;
 pub(crate) mod usage;
 
 use std::collections::HashMap;

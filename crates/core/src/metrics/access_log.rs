@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{CacheResult, millis};
 use crate::dialect::{Dialect, Operation};
 use crate::google::usage::TokenUsage;
+use crate::trace::TraceContext;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +62,8 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) retries: u32,
     /// The result of coalescing and response cache, for a request that they apply to.
     pub(crate) cache: Option<CacheResult>,
-    /// The id of the trace that the request is part of.
-    pub(crate) trace_id: &'a str,
+    /// The trace that the request is part of.
+    pub(crate) trace: &'a TraceContext,
     /// Google's own trace id.
     pub(crate) google_trace_id: &'a str,
     /// Bytes of the request's body.
@@ -96,7 +97,7 @@ impl AccessLogRecord<'_> {
             // Written as a field, since a literal would go through `fmt`.
             message = "request",
             request_id = self.request_id,
-            trace_id = self.trace_id,
+            trace_id = self.trace.id_text().as_str(),
             duration_ms = millis(self.total),
             cache_hit = self.token_at_hand.unwrap_or(false),
             model = self.model,

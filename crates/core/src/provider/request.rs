@@ -11,7 +11,7 @@ use crate::google;
 use crate::payload::Payload;
 use crate::policy::breaker::ModelOperation;
 use crate::policy::endpoint::BreakerScope;
-use crate::trace::{TRACEPARENT, TraceContext};
+use crate::trace::{TRACEPARENT, TraceContext, put};
 
 /// One request, which can be sent several times and to any endpoint of its upstream. Cloning the body
 /// counts references.
@@ -303,12 +303,12 @@ impl UpstreamRequest {
             return Ok(request);
         }
         match auth {
-            Auth::Bearer(value) => request.headers_mut().insert(AUTHORIZATION, (*value).clone()),
+            Auth::Bearer(value) => put(request.headers_mut(), &AUTHORIZATION, (*value).clone()),
             Auth::ApiKey(value) => {
                 request.headers_mut().remove(AUTHORIZATION);
-                request.headers_mut().insert(API_KEY, (*value).clone())
+                request.headers_mut().insert(API_KEY, (*value).clone());
             }
-        };
+        }
         Ok(request)
     }
 }

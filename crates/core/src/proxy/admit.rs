@@ -9,7 +9,7 @@ use super::Proxy;
 use super::allowed::check_admin;
 use crate::access::{self, Attempt, Needs};
 use crate::caller::Caller;
-use crate::context::{Deadline, RequestContext};
+use crate::context::RequestContext;
 use crate::dialect::Operation;
 use crate::dialect::gemini::route::{Route, RouteError};
 use crate::error::Error;
@@ -78,8 +78,9 @@ impl Proxy {
             return Err(Error::ShuttingDown);
         }
         if operation.asks_upstream() {
-            context.deadline = Deadline::of(&parts.headers, context.received);
             self.limits.admit(context).await?;
+        } else {
+            context.deadline = None;
         }
         if operation.asks_upstream()
             && let Some(Admission(shell)) = parts.extensions.get()

@@ -3,10 +3,10 @@
 //! A request reserves what it will probably use once no cache has answered it, and before it gets a permit. Its
 //! context counts what it has used when it ends.
 
-use std::fmt::Write as _;
+use std::pin::Pin;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use super::Proxy;
 use crate::caller::{LIMIT, REMAINING, RESET};
@@ -15,53 +15,26 @@ use crate::error::{Error, ExhaustedBudget, RateLimitName};
 use crate::keys::{KeyAccount, KeyHolder, moment};
 use crate::platform::Platform;
 use crate::policy::budget::{
-    Budget, Cost, Day, Limits, Moment, ReservationTicket, Reserved, Shortage, judge,
+    Budget, Charge, Cost, Day, Limits, Moment, ReservationTicket, Reserved, Shortage, judge,
 };
 use crate::settings::price_of;
-use crate::time::Timestamp;
+use crate::time::Monotonic;
 
 impl Proxy {
-    /// Reserves what a request may use, once. It waits while requests in flight have reserved what is left.
-    pub(super) async fn reserve<P: Platform>(
-        &self,
+    /// Reserves what a request may use, once. If it has to wait, a future is returned that waits: for the usage of the
+    /// month from the store, for the other processes, or while requests in flight have reserved what is left. Such a
+    /// future is boxed, since few requests wait.
+    #[must_use]
+    pub(super) fn reserve<'a, P: Platform>(
+        &'a self,
         rule: ChargeRule,
         prompt_bytes: u64,
-        context: &mut RequestContext<P>,
-    ) -> Result<(), Error> {
-        if self.reserves_at_once(rule, prompt_bytes, context) {
-            return Ok(());
+        context: &'a mut RequestContext<P>,
+    ) -> Option<Pin<Box<impl Future<Output = Result<(), Error>> + use<'a, P>>>> {
+        if context.holder.is_none() || reserves_at_once(rule, prompt_bytes, context) {
+            return None;
         }
-        // Boxed, since few requests wait.
-        Box::pin(self.wait_for_budget(prompt_bytes, context)).await
-    }
-
-    /// True if the request needs no reservation, or has got one without asking a store.
-    fn reserves_at_once<P: Platform>(
-        &self,
-        rule: ChargeRule,
-        prompt_bytes: u64,
-        context: &mut RequestContext<P>,
-    ) -> bool {
-        if rule == ChargeRule::Nothing {
-            return true;
-        }
-        let Some(holder) = context.holder.clone() else { return true };
-        context.charge_by(rule);
-        let (limits, account) = (&holder.settings.limits, &holder.account);
-        if limits.are_none() || context.has_reservation() {
-            return true;
-        }
-        let at = moment(context.platform());
-        if context.platform().has_shared_usage() || !account.is_loaded(at.now) {
-            return false;
-        }
-        let mut place = None;
-        let estimate = estimate(&holder, &context.model, prompt_bytes);
-        let reserved = account.reserve(limits, estimate, &mut place, at);
-        if place.is_some() {
-            account.leave(&mut place);
-        }
-        reserved.map(|reservation| context.keep_reservation(reservation)).is_ok()
+        Some(Box::pin(self.wait_for_budget(prompt_bytes, context)))
     }
 
     /// Reserves with all that may have to be waited for: the usage of the month from the store, the other processes,
@@ -84,7 +57,8 @@ impl Proxy {
         let mut line = PlaceInLine { account, place: None };
         let mut pause = FIRST_PAUSE;
         loop {
-            let estimate = estimate(&holder, &context.model, prompt_bytes);
+            let cost = |charge| cost(&holder, &context.model, charge);
+            let estimate = account.reservation(prompt_bytes, cost);
             let asked = self.ask_budget(&holder, estimate, &mut line, &platform).await;
             let at = moment(&platform);
             let shortage = match asked {
@@ -163,14 +137,36 @@ impl Proxy {
     }
 }
 
-/// What a request may use, with its cost.
-fn estimate(holder: &KeyHolder, model: &str, prompt_bytes: u64) -> Reserved {
-    let charge = holder.account.estimate(prompt_bytes);
-    let cost = match holder.settings.limits.cost_per_month {
-        Some(_) => charge.priced(price_of(&holder.prices, model)).cost,
+/// True if the request needs no reservation, or has got one without asking a store.
+fn reserves_at_once<P: Platform>(
+    rule: ChargeRule,
+    prompt_bytes: u64,
+    context: &mut RequestContext<P>,
+) -> bool {
+    if rule == ChargeRule::Nothing {
+        return true;
+    }
+    context.charge_by(rule);
+    let Some(holder) = context.holder.as_deref() else { return true };
+    let limits = &holder.settings.limits;
+    if limits.are_none() || context.has_reservation() {
+        return true;
+    }
+    if context.platform().has_shared_usage() {
+        return false;
+    }
+    let cost = |charge| cost(holder, &context.model, charge);
+    let at = moment(context.platform());
+    let reserved = holder.account.reserve_at_once(limits, prompt_bytes, cost, at);
+    reserved.map(|reservation| context.keep_reservation(reservation)).is_some()
+}
+
+/// What an estimate costs, for a key whose costs are limited.
+fn cost(holder: &KeyHolder, model: &str, estimate: Charge) -> Cost {
+    match holder.settings.limits.cost_per_month {
+        Some(_) => estimate.priced(price_of(&holder.prices, model)).cost,
         None => Cost(0),
-    };
-    Reserved { tokens: charge.tokens(), cost, calls: 1 }
+    }
 }
 
 /// A request's place in line, which it leaves when its client does.
@@ -238,52 +234,27 @@ pub(super) fn put_standing<P: Platform>(
     headers: &mut HeaderMap,
     context: &RequestContext<P>,
     limits_all: bool,
+    now: Monotonic,
 ) {
     let Some(holder) = &context.holder else { return };
     let limits: &Limits = &holder.settings.limits;
     if limits.are_none() {
         return;
     }
-    let at = moment(context.platform());
-    let Some((standing, left)) = holder.account.tightest(limits, at) else { return };
     let number = |name| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
     let may_be_limited = limits_all || holder.settings.requests_per_minute.is_some();
-    if may_be_limited
-        && let (Some(other_limit), Some(other_left)) = (number(LIMIT), number(REMAINING))
-        && u128::from(other_left) * u128::from(standing.limit)
-            <= u128::from(left) * u128::from(other_limit)
-    {
-        return;
+    let is_tightest = |limit: u64, left: u64| {
+        let there = if may_be_limited { number(LIMIT).zip(number(REMAINING)) } else { None };
+        there.is_none_or(|(other_limit, other_left)| {
+            u128::from(left) * u128::from(other_limit) < u128::from(other_left) * u128::from(limit)
+        })
+    };
+    let at = Moment { now, clock: context.platform().wall_clock() };
+    if let Some([limit, left, reset]) = holder.account.standing_headers(limits, at, is_tightest) {
+        headers.insert(LIMIT, limit);
+        headers.insert(REMAINING, left);
+        headers.insert(RESET, reset);
     }
-    let reset = seconds(at.clock, standing.resets_at);
-    let mut ends = (0, 0);
-    // The numbers share one allocation with those of other answers.
-    let text = holder.account.text(|text| {
-        let mut write = |amount: u64| {
-            let _ = match standing.budget {
-                Budget::CostPerMonth => write!(text, "{}", Cost(amount)),
-                _ => write!(text, "{amount}"),
-            };
-            text.len()
-        };
-        ends = (write(standing.limit), write(left));
-        let _ = write!(text, "{reset}");
-    });
-    let pieces = [
-        (LIMIT, text.slice(..ends.0)),
-        (REMAINING, text.slice(ends.0..ends.1)),
-        (RESET, text.slice(ends.1..)),
-    ];
-    for (name, value) in pieces {
-        if let Ok(value) = HeaderValue::from_maybe_shared(value) {
-            headers.insert(name, value);
-        }
-    }
-}
-
-/// The whole seconds until then, rounded up.
-fn seconds(now: Timestamp, then: Timestamp) -> u64 {
-    now.until(then).as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
 }
 
 /// Pauses of a request that waits for others: the first one, the longest, and the longest of the one that is next.

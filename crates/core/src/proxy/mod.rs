@@ -44,13 +44,12 @@ use tracing::{Instrument, Span};
 use crate::access;
 use crate::body::ProxyBody;
 use crate::caller::KeyDigest;
-use crate::context::{RequestContext, request_span};
+use crate::context::RequestContext;
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::route::DialectRoute;
 use crate::dialect::{self, Dialect, WholeCall};
 use crate::error::Error;
 use crate::google::ProviderKind;
-use crate::ids::RequestId;
 use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::keys::Keys;
@@ -61,7 +60,6 @@ use crate::policy::call_signatures::CallSignatures;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::settings::Settings;
-use crate::trace::TraceContext;
 use crate::upstream::{Upstream, Upstreams};
 
 use coalesce::Coalescer;
@@ -135,10 +133,9 @@ impl Proxy {
     ) -> Response<ProxyBody<P>> {
         let (parts, body) = request.into_parts();
         let mut body = pin!(body);
-        let id = RequestId::of(platform, &parts.headers);
-        let trace = TraceContext::of(&parts.headers, || platform.random());
-        let span = request_span(&id, &trace);
-        let mut context = RequestContext::new(platform, &self.metrics, id, trace, platform.now());
+        let mut context =
+            RequestContext::new(platform, &self.metrics, &parts.headers, platform.now());
+        let span = context.span();
         let route = self.route(&parts, &mut context);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
         let answered =
@@ -175,9 +172,8 @@ impl Proxy {
         error: &Error,
     ) -> Response<ProxyBody<P>> {
         let (parts, body) = request.into_parts();
-        let id = RequestId::of(platform, &parts.headers);
-        let trace = TraceContext::of(&parts.headers, || platform.random());
-        let mut context = RequestContext::new(platform, &self.metrics, id, trace, platform.now());
+        let mut context =
+            RequestContext::new(platform, &self.metrics, &parts.headers, platform.now());
         context.peer = access::address(&parts, self.settings.trust_forwarded_for);
         // What is left for probes is needed again at once.
         let is_spare = matches!(error, Error::ConnectionsExhausted);

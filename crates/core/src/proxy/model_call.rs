@@ -92,7 +92,9 @@ impl Proxy {
             WholeCall::BatchEmbed | WholeCall::Embed => ChargeRule::Prompt,
             WholeCall::Generate => ChargeRule::PromptAndAnswer,
         };
-        self.reserve(rule, context.bytes_in, context).await?;
+        if let Some(waiting) = self.reserve(rule, context.bytes_in, context) {
+            waiting.await?;
+        }
         loop {
             self.announce(request.target.upstreams, choice, context);
             let way = (choice.upstream(), &*request, &mut *prepared);
@@ -166,7 +168,10 @@ impl Proxy {
             None => self.prepare(choice.upstream(), request, context).await?,
             Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,
         };
-        self.reserve(ChargeRule::PromptAndAnswer, context.bytes_in, context).await?;
+        if let Some(waiting) = self.reserve(ChargeRule::PromptAndAnswer, context.bytes_in, context)
+        {
+            waiting.await?;
+        }
         loop {
             self.announce(request.target.upstreams, &mut choice, context);
             if let Some(source) = &request.source

@@ -104,7 +104,9 @@ impl Proxy {
             true => ChargeRule::PromptAndAnswer,
             false => ChargeRule::Nothing,
         };
-        self.reserve(rule, context.bytes_in, context).await?;
+        if let Some(waiting) = self.reserve(rule, context.bytes_in, context) {
+            waiting.await?;
+        }
         let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.

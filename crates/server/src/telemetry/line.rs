@@ -101,14 +101,17 @@ impl JsonVisitor<'_> {
     }
 
     fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
         if needs_escapes(value) {
             let quoted = serde_json::to_string(value).expect("a string is written to memory");
+            self.name(name);
             self.json.push_str(&quoted);
         } else {
-            self.json.push('"');
+            self.json.push_str(",\"");
+            self.json.push_str(name);
+            // Fewer pieces cost less.
+            self.json.push_str("\":\"");
             self.json.push_str(value);
-            self.json.push('"');
+            self.json.push_str("\"");
         }
     }
 

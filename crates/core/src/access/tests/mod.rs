@@ -192,17 +192,14 @@ fn access_prints_no_secret() {
 #[test]
 fn only_a_well_formed_request_id_is_kept() {
     let longest = "a".repeat(128);
+    let is_kept = |id: &str| is_forwardable_request_id(&HeaderValue::from_str(id).unwrap());
     for id in ["a", "7f3c-AB_1.2", &longest] {
-        let headers = headers(&[("x-request-id", id)]);
-        assert_eq!(
-            forwardable_request_id(&headers).map(HeaderValue::as_bytes),
-            Some(id.as_bytes())
-        );
+        assert!(is_kept(id), "{id}");
     }
-    for id in ["", " ", "a b", "a\tb", "é", "a;b", "{}", &"a".repeat(129)] {
-        assert_eq!(forwardable_request_id(&headers(&[("x-request-id", id)])), None, "{id}");
+    for id in ["", " ", "a b", "a\tb", "a;b", "{}", &"a".repeat(129)] {
+        assert!(!is_kept(id), "{id}");
     }
-    assert_eq!(forwardable_request_id(&HeaderMap::new()), None);
+    assert!(!is_forwardable_request_id(&HeaderValue::from_bytes("é".as_bytes()).unwrap()));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::dialect::{Dialect, Operation};
 use crate::google::usage::TokenUsage;
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
+use crate::trace::TraceContext;
 
 mod keys;
 mod several;
@@ -96,7 +97,7 @@ fn record(operation: Option<Operation>, model: &str, status: u16) -> AccessLogRe
         token_at_hand: None,
         retries: 0,
         cache: None,
-        trace_id: "",
+        trace: &TraceContext::NONE,
         google_trace_id: "",
         bytes_in: 100,
         bytes_out: 1000,

@@ -37,8 +37,11 @@ impl fmt::Display for Cost {
         if rest == 0 {
             return write!(f, "{whole}");
         }
-        let digits = format!("{rest:09}");
-        write!(f, "{whole}.{}", digits.trim_end_matches('0'))
+        let (mut rest, mut places) = (rest, 9);
+        while rest % 10 == 0 {
+            (rest, places) = (rest / 10, places - 1);
+        }
+        write!(f, "{whole}.{rest:0places$}")
     }
 }
 

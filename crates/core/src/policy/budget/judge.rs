@@ -112,44 +112,26 @@ pub struct Shortage {
 /// The script of the Redis store decides the same.
 pub fn judge(limits: &Limits, counts: &Counts, estimate: &Reserved) -> Result<(), Shortage> {
     let reserved = &counts.reserved;
-    let rows = [
-        (
-            Budget::CostPerMonth,
-            limits.cost_per_month.map(|cost| cost.0),
-            counts.month_cost.0,
-            (reserved.cost.0, estimate.cost.0),
-        ),
-        (
-            Budget::TokensPerMonth,
-            limits.tokens_per_month,
-            counts.month_tokens,
-            (reserved.tokens, estimate.tokens),
-        ),
-        (
-            Budget::TokensPerDay,
-            limits.tokens_per_day,
-            counts.day_tokens,
-            (reserved.tokens, estimate.tokens),
-        ),
-        (
-            Budget::TokensPerMinute,
-            limits.tokens_per_minute,
-            counts.minute_tokens,
-            (reserved.tokens, estimate.tokens),
-        ),
-    ];
+    let tokens = (reserved.tokens, estimate.tokens);
     let mut passing = None;
-    for (budget, limit, used, (reserved_of_it, estimate)) in rows {
-        let Some(limit) = limit else { continue };
+    let mut check = |budget, limit: Option<u64>, used, (reserved_of_it, estimate)| {
+        let Some(limit) = limit else { return Ok(()) };
         if used >= limit {
             return Err(Shortage { budget, limit, used, may_pass: false });
         }
-        let wanted = used.saturating_add(reserved_of_it).saturating_add(estimate);
+        let wanted = u64::saturating_add(used, reserved_of_it).saturating_add(estimate);
         let is_alone = reserved.calls == 0 && reserved_of_it == 0;
         if wanted > limit && !is_alone && passing.is_none() {
             passing = Some(Shortage { budget, limit, used, may_pass: true });
         }
-    }
+        Ok(())
+    };
+    let cost_limit = limits.cost_per_month.map(|cost| cost.0);
+    let cost = (reserved.cost.0, estimate.cost.0);
+    check(Budget::CostPerMonth, cost_limit, counts.month_cost.0, cost)?;
+    check(Budget::TokensPerMonth, limits.tokens_per_month, counts.month_tokens, tokens)?;
+    check(Budget::TokensPerDay, limits.tokens_per_day, counts.day_tokens, tokens)?;
+    check(Budget::TokensPerMinute, limits.tokens_per_minute, counts.minute_tokens, tokens)?;
     if let Some(limit) = limits.max_concurrent
         && reserved.calls >= limit
         && passing.is_none()

@@ -142,7 +142,10 @@ impl Proxy {
     ) -> Result<(), Error> {
         let length =
             parts.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
-        self.reserve(rule, length.unwrap_or_default(), context).await
+        match self.reserve(rule, length.unwrap_or_default(), context) {
+            Some(waiting) => waiting.await,
+            None => Ok(()),
+        }
     }
 
     /// Sends a request with the client's body, which is read while it is sent. One without a body is tried
@@ -188,7 +191,9 @@ impl Proxy {
         context.stream = true;
         let longest = self.settings.queue_timeout;
         memory::reserve(&self.memory, REQUEST_BASE, longest, context).await?;
-        self.reserve(ChargeRule::PromptAndAnswer, 0, context).await?;
+        if let Some(waiting) = self.reserve(ChargeRule::PromptAndAnswer, 0, context) {
+            waiting.await?;
+        }
         let request = requests::socket_request(parts, path, has_token);
         let now = context.platform().now();
         upstream.calls.check_breakers(request.counts_for(), "", now)?;

@@ -127,7 +127,9 @@ impl Proxy {
     ) -> Result<Bytes, Error> {
         self.use_upstream(upstreams, upstream, context);
         context.model = model.into();
-        self.reserve(ChargeRule::Prompt, context.bytes_in, context).await?;
+        if let Some(waiting) = self.reserve(ChargeRule::Prompt, context.bytes_in, context) {
+            waiting.await?;
+        }
         let calls = &upstream.calls;
         let now = context.platform().now();
         let counted_for = calls.provider.counted_for(ModelCall::Whole(WholeCall::Embed));

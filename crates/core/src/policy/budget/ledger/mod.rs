@@ -66,6 +66,7 @@ pub struct Ledger {
     day: Day,
     begins: Timestamp,
     ends: Timestamp,
+    month_ends: Timestamp,
     /// What this process knows: what it has loaded, and what it has counted since.
     own: Used,
     /// What the shared store has said last, and what this process has counted since.
@@ -128,6 +129,7 @@ impl Ledger {
             day,
             begins: day.begin(),
             ends: day.next().begin(),
+            month_ends: day.next_month().begin(),
             own: Used::default(),
             seen: Used::default(),
             minute: MinuteTokens::default(),
@@ -153,6 +155,7 @@ impl Ledger {
         let day = Day::of(clock);
         let is_new_month = day.month() != self.day.month();
         (self.day, self.begins, self.ends) = (day, day.begin(), day.next().begin());
+        self.month_ends = day.next_month().begin();
         for used in [&mut self.own, &mut self.seen] {
             used.day = 0;
             if is_new_month {
@@ -215,6 +218,21 @@ impl Ledger {
             self.leave(place);
         }
         Err(shortage)
+    }
+
+    /// Reserves an estimate, unless there is too little or other requests wait.
+    pub fn reserve_at_once(
+        &mut self,
+        limits: &Limits,
+        estimate: Reserved,
+        at: Moment,
+    ) -> Option<ReservationTicket> {
+        if judge(limits, &self.counts(at), &estimate).is_err() || !self.is_first(limits, None) {
+            return None;
+        }
+        let ticket = self.ticket();
+        self.keep(ticket, estimate, at.now);
+        Some(ticket)
     }
 
     fn join(
@@ -402,48 +420,56 @@ impl Ledger {
     }
 
     /// What is used of each budget that has a limit.
-    pub fn standings(
+    pub fn standings(&mut self, limits: &Limits, at: Moment) -> Vec<BudgetStanding> {
+        let mut standings = Vec::new();
+        self.each_standing(limits, at, |standing| standings.push(standing));
+        standings
+    }
+
+    /// Passes what is used of each budget that has a limit, from the longest period to the shortest.
+    fn each_standing(
         &mut self,
         limits: &Limits,
         at: Moment,
-    ) -> impl Iterator<Item = BudgetStanding> + use<> {
+        mut visit: impl FnMut(BudgetStanding),
+    ) {
         let counts = self.counts(at);
-        let month_ends = if limits.tokens_per_month.is_some() || limits.cost_per_month.is_some() {
-            self.day.next_month().begin()
-        } else {
-            self.ends
+        let mut pass = |budget, limit: Option<u64>, used, resets_at| {
+            if let Some(limit) = limit {
+                visit(BudgetStanding { budget, limit, used, resets_at });
+            }
         };
-        let minute_ends = at.clock + self.minute.empty_in(at.now);
-        [
-            (
-                Budget::CostPerMonth,
-                limits.cost_per_month.map(|it| it.0),
-                counts.month_cost.0,
-                month_ends,
-            ),
-            (Budget::TokensPerMonth, limits.tokens_per_month, counts.month_tokens, month_ends),
-            (Budget::TokensPerDay, limits.tokens_per_day, counts.day_tokens, self.ends),
-            (Budget::TokensPerMinute, limits.tokens_per_minute, counts.minute_tokens, minute_ends),
-        ]
-        .into_iter()
-        .filter_map(|(budget, limit, used, resets_at)| {
-            Some(BudgetStanding { budget, limit: limit?, used, resets_at })
-        })
+        let (ends, month_ends) = (self.ends, self.month_ends);
+        let cost_limit = limits.cost_per_month.map(|cost| cost.0);
+        pass(Budget::CostPerMonth, cost_limit, counts.month_cost.0, month_ends);
+        pass(Budget::TokensPerMonth, limits.tokens_per_month, counts.month_tokens, month_ends);
+        pass(Budget::TokensPerDay, limits.tokens_per_day, counts.day_tokens, ends);
+        if limits.tokens_per_minute.is_some() {
+            let ends = at.clock + self.minute.empty_in(at.now);
+            pass(Budget::TokensPerMinute, limits.tokens_per_minute, counts.minute_tokens, ends);
+        }
     }
 
     /// The budget of which the smallest share is left, with what is left of it: requests in flight may use what
     /// they have reserved.
     pub fn tightest(&mut self, limits: &Limits, at: Moment) -> Option<(BudgetStanding, u64)> {
         let reserved = self.reserved;
-        let rows = self.standings(limits, at).map(|row| {
+        let mut tightest: Option<(BudgetStanding, u64)> = None;
+        self.each_standing(limits, at, |row| {
             let reserved = match row.budget {
                 Budget::CostPerMonth => reserved.cost.0,
                 _ => reserved.tokens,
             };
-            (row, row.limit.saturating_sub(row.used).saturating_sub(reserved))
+            let left = row.limit.saturating_sub(row.used).saturating_sub(reserved);
+            let has_less = |(other, other_left): &(BudgetStanding, u64)| {
+                u128::from(left) * u128::from(other.limit)
+                    < u128::from(*other_left) * u128::from(row.limit)
+            };
+            if tightest.as_ref().is_none_or(has_less) {
+                tightest = Some((row, left));
+            }
         });
-        let share = |limit: u64, left: u64| u128::from(left) * SHARES / u128::from(limit.max(1));
-        rows.min_by_key(|(row, left)| share(row.limit, *left))
+        tightest
     }
 
     /// What has been used since the start, by model.
@@ -464,9 +490,6 @@ const LONGEST_STEP_BACK: Duration = Duration::from_secs(3600);
 
 /// How long a request may keep what it has reserved.
 const LOST_AFTER: Duration = Duration::from_secs(3600);
-
-/// How finely shares are compared.
-const SHARES: u128 = 1_000_000;
 
 #[cfg(test)]
 mod tests;

@@ -194,7 +194,8 @@ fn the_tightest_budget_is_the_one_with_the_smallest_share_left() {
     assert_eq!((row.budget, row.limit, row.used, left), (Budget::TokensPerDay, 100, 50, 20));
     assert_eq!(row.resets_at, at(DAY).clock);
     assert_eq!(ledger.tightest(&Limits::default(), at(0)), None);
-    let standings: Vec<_> = ledger.standings(&limits, at(500)).map(|row| row.resets_at).collect();
+    let standings: Vec<_> =
+        ledger.standings(&limits, at(500)).iter().map(|row| row.resets_at).collect();
     let month: Day = "2025-07-01".parse().unwrap();
     assert_eq!(standings, [month.begin(), at(DAY).clock, at(61_000).clock]);
 }
