@@ -171,7 +171,7 @@ fn an_audited_request_is_told_whether_it_was_answered_or_refused_and_others_are_
         recorded,
         [
             ("ada".to_owned(), generate, model.clone(), 200, None),
-            (String::new(), generate, String::new(), 401, Some("api_key_missing")),
+            (String::new(), generate, model.clone(), 401, Some("api_key_missing")),
             ("ada".to_owned(), generate, model, 400, Some("malformed_json")),
         ]
     );
