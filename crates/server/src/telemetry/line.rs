@@ -111,7 +111,7 @@ impl JsonVisitor<'_> {
             // Fewer pieces cost less.
             self.json.push_str("\":\"");
             self.json.push_str(value);
-            self.json.push_str("\"");
+            self.json.push('"');
         }
     }
 
