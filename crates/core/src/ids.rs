@@ -12,17 +12,12 @@ pub(crate) enum RequestId {
     /// The client's own: visible ASCII.
     Client(HeaderValue),
     /// `req_` and sixteen hex digits.
-    New(Aligned<20>),
+    New([u8; 20]),
 }
-
-/// ASCII. It is aligned, so that the check for that compares sixteen bytes at once.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(8))]
-pub(crate) struct Aligned<const LENGTH: usize>([u8; LENGTH]);
 
 impl RequestId {
     /// For work that is no client's.
-    pub(crate) const NONE: Self = Self::New(Aligned(*b"req_0000000000000000"));
+    pub(crate) const NONE: Self = Self::New(*b"req_0000000000000000");
 
     /// The client's own id if it is well-formed, else a new one.
     pub(crate) fn of<P: Platform>(platform: &P, sent: Option<&HeaderValue>) -> Self {
@@ -31,14 +26,14 @@ impl RequestId {
         }
         let mut id = *b"req_0000000000000000";
         id[4..].copy_from_slice(&hex(platform.random()));
-        Self::New(Aligned(id))
+        Self::New(id)
     }
 
     /// As logs have it.
     pub(crate) fn as_str(&self) -> &str {
         let bytes = match self {
             Self::Client(id) => id.as_bytes(),
-            Self::New(id) => &id.0,
+            Self::New(id) => id,
         };
         std::str::from_utf8(bytes).expect("both kinds are ASCII")
     }
@@ -47,13 +42,13 @@ impl RequestId {
     pub(crate) fn to_header(&self) -> HeaderValue {
         match self {
             Self::Client(id) => id.clone(),
-            Self::New(id) => HeaderValue::from_bytes(&id.0).expect("hex digits are visible ASCII"),
+            Self::New(id) => HeaderValue::from_bytes(id).expect("hex digits are visible ASCII"),
         }
     }
 }
 
 /// A new `user_prompt_id`: a random UUID, as the CLI sends it (RFC 9562, version 4).
-pub(crate) struct PromptId(Aligned<36>);
+pub(crate) struct PromptId([u8; 36]);
 
 impl PromptId {
     pub(crate) fn new<P: Platform>(platform: &P) -> Self {
@@ -65,10 +60,10 @@ impl PromptId {
         id[14..18].copy_from_slice(&high[12..]);
         id[19..23].copy_from_slice(&low[..4]);
         id[24..].copy_from_slice(&low[4..]);
-        Self(Aligned(id))
+        Self(id)
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0.0).expect("hex digits are ASCII")
+        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
     }
 }

@@ -13,10 +13,7 @@ pub struct TraceId(pub u128);
 pub struct SpanId(pub u64);
 
 /// The 32 hex digits of a [`TraceId`], without an allocation.
-///
-/// It is aligned, so that the check for ASCII compares sixteen bytes at once.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(8))]
 pub struct TraceIdText([u8; 32]);
 
 impl TraceId {
