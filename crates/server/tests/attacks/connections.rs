@@ -352,7 +352,11 @@ fn upload(proxy: &TestProxy, key: &str) -> Http2Connection {
     let fields = [("content-type", "application/json"), ("x-goog-api-key", key)];
     let head = [&pseudo("POST", GENERATE)[..], &fields].concat();
     let text = HELLO.replace("Hello", &"x".repeat(100_000));
+    let in_flight = |proxy: &TestProxy| proxy.checks()["queue"]["in_flight"].as_u64();
+    let before = in_flight(proxy);
     connection.head(1, &head, false);
+    // What comes before its request is admitted, and has no memory, ends the connection.
+    proxy.until("has the request", |proxy| in_flight(proxy) > before);
     for piece in text.as_bytes().chunks(16_000) {
         connection.frame(DATA, 0, 1, piece);
     }
