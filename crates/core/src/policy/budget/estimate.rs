@@ -7,7 +7,7 @@ use super::charge::{Charge, Cost};
 pub(super) struct Estimator {
     /// Tokens of a prompt for a mebibyte of its body.
     tokens_per_mebibyte: u64,
-    /// Tokens of an answer, in 256ths.
+    /// Tokens of an answer, in parts of 256.
     output: u64,
 }
 

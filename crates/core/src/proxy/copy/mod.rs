@@ -336,8 +336,8 @@ fn charge_rule(parts: &Parts, path: &CopiedPath, repeats: Repeats) -> ChargeRule
 
 /// True for a call of a model that is none of `models`, such as a tuned one, or whose name is no name.
 fn is_model_call(path: &CopiedPath) -> bool {
-    let verb = path.verb.as_deref().unwrap_or_default();
-    ["enerate", "mbed", "redict"].iter().any(|part| verb.contains(part))
+    let verb = path.verb.as_deref().unwrap_or_default().to_ascii_lowercase();
+    ["generate", "embed", "predict"].iter().any(|part| verb.contains(part))
 }
 
 /// How a call of a model's method is charged.

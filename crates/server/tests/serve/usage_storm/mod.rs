@@ -134,7 +134,7 @@ fn one(proxy: &Proxy, book: &Book, key: &'static str, id: u64) {
     }
 }
 
-/// Asks as one key for so long, and returns when each answer had ended, with what it says of itself.
+/// Asks as one key for this time, and returns when each answer had ended, with what it says of itself.
 fn ask_for(proxy: &Proxy, book: &Book, time: Duration) -> Vec<(Instant, Counted)> {
     let began = Instant::now();
     let mut settled = Vec::new();
