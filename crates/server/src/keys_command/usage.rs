@@ -64,7 +64,8 @@ pub(super) async fn run(
     arguments: &UsageArguments,
     settings: Settings,
 ) -> Result<(), CommandError> {
-    let answer = ask(arguments, settings).await.map_err(CommandError::runtime)?;
+    let Answered { answer, file } =
+        ask(arguments, settings).await.map_err(CommandError::runtime)?;
     let text = String::from_utf8_lossy(&answer);
     if arguments.csv {
         print(&text);
@@ -76,11 +77,23 @@ pub(super) async fn run(
     }
     let report = serde_json::from_slice(&answer).ok().as_ref().and_then(usage_table::of);
     print(&report.ok_or_else(|| CommandError::runtime(UsageError::NoUsage))?);
+    if let Some(file) = file {
+        print(&format!(
+            "\nNo running proxy has the store {file} open. These are the figures in it.\n"
+        ));
+    }
     Ok(())
 }
 
+/// What `/usage` answers.
+struct Answered {
+    answer: Bytes,
+    /// The store's file, if it was read in place of asking a running proxy.
+    file: Option<String>,
+}
+
 /// Asks the running proxy. Without one, reads the store with a proxy that does not listen.
-async fn ask(arguments: &UsageArguments, settings: Settings) -> Result<Bytes, UsageError> {
+async fn ask(arguments: &UsageArguments, settings: Settings) -> Result<Answered, UsageError> {
     if settings.keys.is_empty() {
         return Err(UsageError::NoKeys);
     }
@@ -91,7 +104,9 @@ async fn ask(arguments: &UsageArguments, settings: Settings) -> Result<Bytes, Us
         KvUrl::File(path) => Some(ask_running(Path::new(path), &question).await),
     };
     let not_asked = match asked {
-        Some(Ok((status, answer))) => return checked(status, answer),
+        Some(Ok((status, answer))) => {
+            return Ok(Answered { answer: checked(status, answer)?, file: None });
+        }
         Some(Err(why)) => Some(why),
         None => None,
     };
@@ -102,7 +117,11 @@ async fn ask(arguments: &UsageArguments, settings: Settings) -> Result<Bytes, Us
     if let Some(notice) = notice {
         crate::warn(&notice);
     }
-    read(settings, store, &question).await
+    let file = match &settings.kv_url {
+        KvUrl::File(path) => Some(path.clone()),
+        KvUrl::Memory | KvUrl::Redis(_) => None,
+    };
+    Ok(Answered { answer: read(settings, store, &question).await?, file })
 }
 
 /// Asks the proxy that has the store's file open.

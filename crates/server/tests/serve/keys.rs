@@ -131,6 +131,7 @@ fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
     let read = usage(&builder, &[]);
     assert_eq!(read.status.code(), Some(0), "{read:?}");
     assert!(text(&read).contains("There is none."), "{read:?}");
+    assert!(text(&read).contains("No running proxy has the store"), "{read:?}");
 
     builder.write("keys.toml", "");
     failed(usage(&builder, &[]), &["no [[key]] table", "keys new ID --append"]);
