@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::caller::RateStanding;
+use crate::caller::{Caller, Rate, RateStanding};
 use crate::context::RequestContext;
 use crate::error::{Error, RateLimitName};
 use crate::platform::Platform;
@@ -66,33 +66,24 @@ impl CallerLimits {
     }
 }
 
-/// Counts a request of any caller. With a shared store both the process's own count and the one of all processes
-/// hold: the own one is never greater, unless the store has lost counts.
+/// Counts a request of any caller.
 async fn admit_caller<P: Platform>(
     limiter: &Mutex<RateLimiter>,
     context: &RequestContext<P>,
 ) -> RateStanding {
     let platform = context.platform();
     let caller = context.caller;
-    // The own count comes first: what it refuses is not counted for all, and its entries leave the
-    // window no later than those of the store.
     let own = lock(limiter).ask(&caller, platform.now());
     if own.refused.is_some() || !platform.has_shared_store() {
         return own;
     }
     let rate = lock(limiter).rate();
+    let take_back = || lock(limiter).take_back(&caller, platform.now());
     // Boxed to keep the future small when there is no shared store.
-    match Box::pin(platform.count_request(&caller, rate)).await {
-        Some(of_all) if of_all.refused.is_some() => {
-            lock(limiter).take_back(&caller, platform.now());
-            of_all
-        }
-        Some(of_all) => of_all.and(own),
-        None => own,
-    }
+    Box::pin(and_of_all(platform, own, (&caller, rate), take_back)).await
 }
 
-/// Counts a request of a key within `requests_per_minute`, in the same way.
+/// Counts a request of a key within `requests_per_minute`.
 async fn admit_key<P: Platform>(limit: u32, context: &RequestContext<P>) -> RateStanding {
     let platform = context.platform();
     let rate = KeyRequests::per_minute(limit);
@@ -103,9 +94,22 @@ async fn admit_key<P: Platform>(limit: u32, context: &RequestContext<P>) -> Rate
     if own.refused.is_some() || !platform.has_shared_store() {
         return own;
     }
-    match platform.count_request(&account.requests_identity, rate).await {
+    let take_back = || account.take_back_request();
+    and_of_all(platform, own, (&account.requests_identity, rate), take_back).await
+}
+
+/// Asks the store that several processes share about a request that the process's own count allows. Both counts
+/// hold: the own one is never greater, unless the store has lost counts. The own count comes first: what it refuses
+/// is not counted for all, and its entries leave the window no later than those of the store.
+async fn and_of_all<P: Platform>(
+    platform: &P,
+    own: RateStanding,
+    (identity, rate): (&Caller, Rate),
+    take_back: impl FnOnce(),
+) -> RateStanding {
+    match platform.count_request(identity, rate).await {
         Some(of_all) if of_all.refused.is_some() => {
-            account.take_back_request();
+            take_back();
             of_all
         }
         Some(of_all) => of_all.and(own),
