@@ -47,8 +47,7 @@ impl CallerLimits {
         else {
             return Ok(());
         };
-        // Boxed to keep the future small, since few keys have such a limit.
-        let standing = Box::pin(admit_key(limit, context)).await;
+        let standing = admit_key(limit, context).await;
         let is_tighter = |other: RateStanding| {
             let share = |left: u32, limit: u32| u64::from(left) * u64::from(limit);
             share(standing.remaining, other.limit) <= share(other.remaining, standing.limit)
@@ -95,7 +94,8 @@ async fn admit_key<P: Platform>(limit: u32, context: &RequestContext<P>) -> Rate
         return own;
     }
     let take_back = || account.take_back_request();
-    and_of_all(platform, own, (&account.requests_identity, rate), take_back).await
+    // Boxed for the same reason.
+    Box::pin(and_of_all(platform, own, (&account.requests_identity, rate), take_back)).await
 }
 
 /// Asks the store that several processes share about a request that the process's own count allows. Both counts
