@@ -65,7 +65,9 @@ impl Store {
             url => open_local(url),
         };
         let (backend, notice) = opened.unwrap_or_else(|why| {
-            let notice = format!("{why}; tokens are kept in memory only until this is fixed");
+            let notice = format!(
+                "{why}; tokens and the usage of keys are kept in memory only until this is fixed"
+            );
             let url = settings.kv_url.to_string();
             let stand_in = MemoryStore::standing_in(Clock::system(), url);
             if let KvUrl::File(path) = &settings.kv_url {
