@@ -14,6 +14,12 @@ pub(crate) enum RequestFormat {
     Gemini,
     /// The public Gemini API below LiteLLM's `/gemini`.
     Litellm,
+    /// OpenAI's Chat Completions.
+    OpenaiChat,
+    /// OpenAI's Responses.
+    OpenaiResponses,
+    /// Anthropic's Messages.
+    Anthropic,
 }
 
 /// What upstream answers.
@@ -50,10 +56,17 @@ pub(crate) fn request(format: RequestFormat, plan: ResponsePlan, size: usize, ho
         RequestFormat::CodeAssist => format!("/v1internal:{method}{query}"),
         RequestFormat::Gemini => format!("/v1beta/models/{MODEL}:{method}{query}"),
         RequestFormat::Litellm => format!("/gemini/v1beta/models/{MODEL}:{method}{query}"),
+        RequestFormat::OpenaiChat => "/v1/chat/completions".to_owned(),
+        RequestFormat::OpenaiResponses => "/v1/responses".to_owned(),
+        RequestFormat::Anthropic => "/v1/messages".to_owned(),
+    };
+    let version = match format {
+        RequestFormat::Anthropic => "anthropic-version: 2023-06-01\r\n",
+        _ => "",
     };
     let head = format!(
         "POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
-         Authorization: Bearer {KEY}\r\nx-goog-api-key: {KEY}\r\nUser-Agent: bench\r\n\
+         Authorization: Bearer {KEY}\r\nx-goog-api-key: {KEY}\r\n{version}User-Agent: bench\r\n\
          Accept: */*\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
@@ -61,29 +74,53 @@ pub(crate) fn request(format: RequestFormat, plan: ResponsePlan, size: usize, ho
 }
 
 fn body(format: RequestFormat, plan: ResponsePlan, size: usize) -> Bytes {
-    let mut body = BytesMut::with_capacity(size + 256);
-    if format == RequestFormat::CodeAssist {
-        body.put_slice(format!(r#"{{"model":"{MODEL}","project":"bench","request":"#).as_bytes());
-    }
     let ResponsePlan { events, interval_ms } = plan;
     let mark = std::str::from_utf8(MARK).unwrap_or_default();
-    let head = format!(
-        r#"{{"contents":[{{"role":"user","parts":[{{"text":"{mark}{events}x{interval_ms}; "#
-    );
-    body.put_slice(head.as_bytes());
-    let tail = br#""}]}],"generationConfig":{"temperature":1,"maxOutputTokens":1024}}"#;
-    let closing = tail.len() + usize::from(format == RequestFormat::CodeAssist);
-    let padding = size.saturating_sub(body.len() + closing);
+    let (before, after) = around_the_prompt(format, events > 0);
+    let start = format!("{before}{mark}{events}x{interval_ms}; ");
+    let mut body = BytesMut::with_capacity(size + 256);
+    body.put_slice(start.as_bytes());
+    let padding = size.saturating_sub(start.len() + after.len());
     // Words and escapes, as prompts have them: code that scans a body has something to do.
     for _ in 0..padding / PROSE.len() {
         body.put_slice(PROSE);
     }
     body.put_bytes(b' ', padding % PROSE.len());
-    body.put_slice(tail);
-    if format == RequestFormat::CodeAssist {
-        body.put_u8(b'}');
-    }
+    body.put_slice(after.as_bytes());
     body.freeze()
+}
+
+/// What a body has before the text of its prompt, and after it.
+fn around_the_prompt(format: RequestFormat, streams: bool) -> (String, String) {
+    let gemini = r#"{"contents":[{"role":"user","parts":[{"text":""#;
+    let gemini_end = r#""}]}],"generationConfig":{"temperature":1,"maxOutputTokens":1024}}"#;
+    let options =
+        if streams { r#","temperature":1,"stream":true}"# } else { r#","temperature":1}"# };
+    match format {
+        RequestFormat::Gemini | RequestFormat::Litellm => {
+            (gemini.to_owned(), gemini_end.to_owned())
+        }
+        RequestFormat::CodeAssist => (
+            format!(r#"{{"model":"{MODEL}","project":"bench","request":{gemini}"#),
+            format!("{gemini_end}}}"),
+        ),
+        RequestFormat::OpenaiChat => (
+            format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":""#),
+            format!(r#""}}],"max_tokens":1024{options}"#),
+        ),
+        RequestFormat::OpenaiResponses => (
+            format!(
+                r#"{{"model":"{MODEL}","input":[{{"role":"user","content":[{{"type":"input_text","text":""#
+            ),
+            format!(r#""}}]}}],"max_output_tokens":1024{options}"#),
+        ),
+        RequestFormat::Anthropic => (
+            format!(
+                r#"{{"model":"{MODEL}","max_tokens":1024,"messages":[{{"role":"user","content":[{{"type":"text","text":""#
+            ),
+            format!(r#""}}]}}]{options}"#),
+        ),
+    }
 }
 
 /// The key that clients send, and the one that LiteLLM accepts.
@@ -103,8 +140,8 @@ mod tests {
     #[test]
     fn upstream_reads_the_plan_that_the_driver_wrote() {
         let plan = ResponsePlan { events: 20, interval_ms: 50 };
-        for format in [RequestFormat::CodeAssist, RequestFormat::Gemini] {
-            assert_eq!(ResponsePlan::read(&body(format, plan, 1024)), Some(plan));
+        for format in RequestFormat::value_variants() {
+            assert_eq!(ResponsePlan::read(&body(*format, plan, 1024)), Some(plan));
         }
         assert_eq!(ResponsePlan::read(b"{}"), None);
     }
@@ -112,8 +149,8 @@ mod tests {
     #[test]
     fn bodies_are_json_of_the_size_that_was_asked_for() {
         for size in 300..600 {
-            for format in [RequestFormat::CodeAssist, RequestFormat::Gemini] {
-                let body = body(format, ResponsePlan::ONE, size);
+            for format in RequestFormat::value_variants() {
+                let body = body(*format, ResponsePlan::ONE, size);
                 serde_json::from_slice::<serde_json::Value>(&body).unwrap();
                 assert_eq!(body.len(), size);
             }

@@ -4,12 +4,13 @@
 use std::thread;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use serde_json::Value;
 
 use crate::BenchError;
 use crate::load::{self, LoadResult};
 use crate::process::{ChildProcess, on_core};
-use crate::request::{KEY, RequestFormat};
+use crate::request::KEY;
 use crate::testbed::{Contender, Instance, TestBed};
 use crate::upstream::UpstreamCounts;
 
@@ -59,13 +60,11 @@ pub(super) fn start_driver(
     bytes: usize,
     load: &[&str],
 ) -> Result<ChildProcess, BenchError> {
-    let format = match instance.contender.request_format() {
-        RequestFormat::CodeAssist => "code-assist",
-        RequestFormat::Gemini => "gemini",
-        RequestFormat::Litellm => "litellm",
-    };
+    let format = instance.contender.request_format().to_possible_value();
+    let format =
+        format.ok_or_else(|| BenchError("a format that the driver does not have".to_owned()))?;
     let mut driver = on_core(bed.load_core, &std::env::current_exe()?);
-    driver.args(["drive", "--to", &instance.address, "--format", format]);
+    driver.args(["drive", "--to", &instance.address, "--format", format.get_name()]);
     driver.args(["--bytes", &bytes.to_string()]);
     if instance.contender == Contender::DirectTls {
         driver.arg("--authority").arg(bed.authority());

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Contender, STORE, TestBed};
+use super::{Contender, TestBed};
 use crate::BenchError;
 use crate::process::on_core;
 use crate::request::KEY;
@@ -16,25 +16,31 @@ impl TestBed {
         contender: Contender,
         port: u16,
     ) -> Result<Option<Command>, BenchError> {
+        let plain = format!("http://127.0.0.1:{}", self.ports.plain);
+        let secure = format!("https://127.0.0.1:{}", self.ports.tls);
         let command = match contender {
             Contender::Direct | Contender::DirectTls => return Ok(None),
-            Contender::ProxyHttp1 => self.proxy_command(
-                &self.proxy,
-                port,
-                &format!("http://127.0.0.1:{}", self.ports.plain),
-            ),
-            Contender::Proxy | Contender::ProxyPgo => {
-                let binary = self.tool(contender).unwrap_or(&self.proxy);
-                self.proxy_command(binary, port, &format!("https://127.0.0.1:{}", self.ports.tls))
-            }
+            Contender::ProxyHttp1 => self.proxy_command(contender, port, &plain),
+            Contender::Proxy
+            | Contender::ProxyPgo
+            | Contender::ProxyOpenaiChat
+            | Contender::ProxyOpenaiResponses
+            | Contender::ProxyAnthropic => self.proxy_command(contender, port, &secure),
             Contender::ProxyGeminiApi => {
-                let endpoint = format!("https://127.0.0.1:{}", self.ports.tls);
-                let mut proxy = self.proxy_command(&self.proxy, port, &endpoint);
+                let mut proxy = self.proxy_command(contender, port, &secure);
                 proxy
                     .env("UPSTREAMS", "gemini-api")
-                    .env("GEMINI_API_ENDPOINT", endpoint)
-                    .env("GEMINI_API_KEY", KEY)
-                    .env("KV_URL", "memory:");
+                    .env("GEMINI_API_ENDPOINT", secure)
+                    .env("GEMINI_API_KEY", KEY);
+                proxy
+            }
+            Contender::ProxyVertex => {
+                let mut proxy = self.proxy_command(contender, port, &secure);
+                proxy
+                    .env("UPSTREAMS", "vertex")
+                    .env("VERTEX_ENDPOINT", secure)
+                    .env("VERTEX_PROJECT", "bench-project")
+                    .env("VERTEX_CREDENTIALS", GOOGLE_CLOUD_CREDENTIALS);
                 proxy
             }
             Contender::Nginx => {
@@ -70,7 +76,7 @@ impl TestBed {
                     .env("LITELLM_MASTER_KEY", KEY)
                     .env("LITELLM_LOG", "ERROR")
                     .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-                    .env("GEMINI_API_BASE", format!("http://127.0.0.1:{}", self.ports.plain))
+                    .env("GEMINI_API_BASE", plain)
                     .env("GEMINI_API_KEY", KEY);
                 litellm
             }
@@ -80,7 +86,8 @@ impl TestBed {
 
     /// The proxy as an operator runs it: every feature at its default, a store in a file, and
     /// credentials with a refresh token. This machine's own accounts and settings are not used.
-    fn proxy_command(&self, binary: &Path, port: u16, endpoint: &str) -> Command {
+    fn proxy_command(&self, contender: Contender, port: u16, endpoint: &str) -> Command {
+        let binary = self.tool(contender).unwrap_or(&self.proxy);
         let oauth = format!("http://127.0.0.1:{}", self.ports.plain);
         let mut proxy = on_core(self.core, binary);
         proxy
@@ -89,7 +96,7 @@ impl TestBed {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", &self.work)
             .env("PORT", port.to_string())
-            .env("KV_URL", format!("file:{}", self.work.join(STORE).display()))
+            .env("KV_URL", format!("file:{}", self.store(contender).display()))
             .env("CODE_ASSIST_ENDPOINT", endpoint)
             .env("OAUTH_TOKEN_URL", format!("{oauth}/token"))
             .env("OAUTH_TOKENINFO_URL", format!("{oauth}/tokeninfo"))
@@ -125,3 +132,5 @@ impl TestBed {
 
 const CREDENTIALS: &str =
     r#"{"refresh_token":"1//bench","client_id":"bench.example","client_secret":"bench"}"#;
+
+const GOOGLE_CLOUD_CREDENTIALS: &str = r#"{"type":"authorized_user","refresh_token":"1//bench","client_id":"bench.example","client_secret":"bench"}"#;

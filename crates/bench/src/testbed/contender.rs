@@ -13,10 +13,18 @@ pub(crate) enum Contender {
     Proxy,
     /// The same from a build with profile-guided optimisation (`cargo xtask pgo`).
     ProxyPgo,
-    /// The proxy, with a key of the Gemini API, over HTTP/2 and TLS.
-    ProxyGeminiApi,
     /// The proxy, with HTTP/1.1 to upstream.
     ProxyHttp1,
+    /// The proxy, with a key of the Gemini API.
+    ProxyGeminiApi,
+    /// The proxy, with a login of Google Cloud for Vertex AI.
+    ProxyVertex,
+    /// The proxy, for clients of OpenAI's Chat Completions.
+    ProxyOpenaiChat,
+    /// The proxy, for clients of OpenAI's Responses.
+    ProxyOpenaiResponses,
+    /// The proxy, for clients of Anthropic's Messages.
+    ProxyAnthropic,
     Nginx,
     Haproxy,
     Worker,
@@ -24,13 +32,17 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Direct,
         Self::DirectTls,
         Self::Proxy,
         Self::ProxyPgo,
-        Self::ProxyGeminiApi,
         Self::ProxyHttp1,
+        Self::ProxyGeminiApi,
+        Self::ProxyVertex,
+        Self::ProxyOpenaiChat,
+        Self::ProxyOpenaiResponses,
+        Self::ProxyAnthropic,
         Self::Nginx,
         Self::Haproxy,
         Self::Worker,
@@ -44,8 +56,12 @@ impl Contender {
             Self::DirectTls => "direct-tls",
             Self::Proxy => "proxy",
             Self::ProxyPgo => "proxy-pgo",
-            Self::ProxyGeminiApi => "proxy-gemini-api",
             Self::ProxyHttp1 => "proxy-http1",
+            Self::ProxyGeminiApi => "proxy-gemini-api",
+            Self::ProxyVertex => "proxy-vertex",
+            Self::ProxyOpenaiChat => "proxy-openai-chat",
+            Self::ProxyOpenaiResponses => "proxy-openai-responses",
+            Self::ProxyAnthropic => "proxy-anthropic",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Worker => "js-worker",
@@ -60,8 +76,12 @@ impl Contender {
             Self::DirectTls => "direct, HTTP/2 + TLS",
             Self::Proxy => "**code-assist-proxy**, HTTP/2 + TLS to upstream",
             Self::ProxyPgo => "code-assist-proxy, the same, from `cargo xtask pgo`",
-            Self::ProxyGeminiApi => "code-assist-proxy, to the Gemini API, HTTP/2 + TLS",
             Self::ProxyHttp1 => "code-assist-proxy, HTTP/1.1 to upstream",
+            Self::ProxyGeminiApi => "code-assist-proxy, to the Gemini API",
+            Self::ProxyVertex => "code-assist-proxy, to Vertex AI",
+            Self::ProxyOpenaiChat => "code-assist-proxy, from OpenAI Chat Completions",
+            Self::ProxyOpenaiResponses => "code-assist-proxy, from OpenAI Responses",
+            Self::ProxyAnthropic => "code-assist-proxy, from Anthropic Messages",
             Self::Nginx => "nginx, plain HTTP/1.1",
             Self::Haproxy => "HAProxy, HTTP/2 + TLS to upstream",
             Self::Worker => "a JavaScript Worker that only forwards (workerd)",
@@ -76,14 +96,33 @@ impl Contender {
 
     pub(crate) fn request_format(self) -> RequestFormat {
         match self {
-            Self::Proxy | Self::ProxyPgo | Self::ProxyGeminiApi | Self::ProxyHttp1 => {
-                RequestFormat::Gemini
-            }
+            Self::Proxy
+            | Self::ProxyPgo
+            | Self::ProxyHttp1
+            | Self::ProxyGeminiApi
+            | Self::ProxyVertex => RequestFormat::Gemini,
+            Self::ProxyOpenaiChat => RequestFormat::OpenaiChat,
+            Self::ProxyOpenaiResponses => RequestFormat::OpenaiResponses,
+            Self::ProxyAnthropic => RequestFormat::Anthropic,
             Self::Litellm => RequestFormat::Litellm,
             Self::Direct | Self::DirectTls | Self::Haproxy | Self::Nginx | Self::Worker => {
                 RequestFormat::CodeAssist
             }
         }
+    }
+
+    /// Whether it is the release build of the proxy, which is always there.
+    pub(crate) fn is_release_build(self) -> bool {
+        matches!(
+            self,
+            Self::Proxy
+                | Self::ProxyHttp1
+                | Self::ProxyGeminiApi
+                | Self::ProxyVertex
+                | Self::ProxyOpenaiChat
+                | Self::ProxyOpenaiResponses
+                | Self::ProxyAnthropic
+        )
     }
 
     /// Whether no other contender may run on the same core, not even an idle one: these runtimes use

@@ -101,12 +101,7 @@ impl TestBed {
     /// The contenders whose programs are there.
     pub(crate) fn contenders(&self) -> Vec<Contender> {
         let has_program = |contender: &Contender| {
-            contender.is_direct()
-                || matches!(
-                    contender,
-                    Contender::ProxyHttp1 | Contender::ProxyGeminiApi | Contender::Proxy
-                )
-                || self.tool(*contender).is_some()
+            contender.is_direct() || contender.is_release_build() || self.tool(*contender).is_some()
         };
         Contender::ALL.into_iter().filter(has_program).collect()
     }
@@ -177,10 +172,15 @@ impl TestBed {
         Ok(Instance::new(contender, format!("127.0.0.1:{port}"), child))
     }
 
-    /// Deletes what the proxy has stored.
+    /// Deletes what [`Contender::Proxy`] has stored.
     pub(crate) fn remove_store(&self) {
         // Fails when there is none.
-        let _ = fs::remove_file(self.work.join(STORE));
+        let _ = fs::remove_file(self.store(Contender::Proxy));
+    }
+
+    /// Where a proxy keeps its store: each its own, since a process locks the file.
+    fn store(&self, contender: Contender) -> PathBuf {
+        self.work.join(format!("{}.redb", contender.key()))
     }
 
     /// The certificate that upstream shows.
@@ -197,8 +197,7 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Files in the work folder.
+/// A file in the work folder.
 const AUTHORITY: &str = "authority.pem";
-const STORE: &str = "kv.redb";
 
 const UPSTREAM_START: Duration = Duration::from_secs(90);
