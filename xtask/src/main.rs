@@ -131,10 +131,11 @@ enum Command {
     /// No event may be corrupted, lost, repeated or out of order, and memory and file descriptors
     /// have to stay flat. Prints the seed of the run.
     Soak(soak::Options),
-    /// Measures the release binary next to nginx, HAProxy, a JavaScript Worker and LiteLLM.
+    /// Measures the release binary next to nginx, HAProxy, Envoy and an LLM gateway.
     ///
     /// Writes docs/BENCHMARKS.md. A reference that cannot be installed is left out. On a busy machine
-    /// the figures mean nothing.
+    /// the figures mean nothing. `--beside FILE` measures another build of the proxy in the same
+    /// rounds: whether a change makes it faster.
     Bench(bench::Options),
     /// Builds the release binary with profile-guided optimisation, about 10 minutes on 2 cores.
     ///

@@ -61,6 +61,11 @@ pub(crate) fn forget_npm_ci(folder: &Path) {
 
 /// Makes a virtual environment `venv` with exactly the packages that `pinned` lists. Its `python`.
 pub(crate) fn venv(pinned: &Path, venv: &Path) -> Result<PathBuf, Failure> {
+    venv_with(pinned, venv, &[])
+}
+
+/// The same, with more options of `pip install`.
+pub(crate) fn venv_with(pinned: &Path, venv: &Path, more: &[&str]) -> Result<PathBuf, Failure> {
     let python = venv.join("bin/python");
     let stamp = venv.join("xtask-installed");
     if is_fresh(&stamp, pinned) {
@@ -69,7 +74,9 @@ pub(crate) fn venv(pinned: &Path, venv: &Path) -> Result<PathBuf, Failure> {
     shown(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
     run_within(
         Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(more)
+            .arg("-r")
             .arg(pinned),
         INSTALL_LIMIT,
     )?;

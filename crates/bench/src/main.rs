@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
 
 mod clock;
+mod forwarder;
 mod http1_codec;
 mod load;
 mod machine;
@@ -59,7 +60,7 @@ enum Task {
         #[arg(long)]
         docs: PathBuf,
         /// How often everything is measured
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 2)]
         rounds: usize,
         /// Measures little, only to see that everything works
         #[arg(long)]
@@ -67,11 +68,25 @@ enum Task {
         /// Output of `crates/worker/measure.mjs --json`; without it, the Worker is left out
         #[arg(long)]
         edge: Option<PathBuf>,
+        /// What `cargo xtask costs` has counted of the whole binary
+        #[arg(long)]
+        counts: Option<PathBuf>,
     },
     /// Sends some of every load to a proxy that is built with profiling; measures nothing
     Train {
         #[command(flatten)]
         programs: Programs,
+    },
+    /// Forwards to upstream with hyper and h2, and does nothing else
+    Forward {
+        #[arg(long)]
+        port: u16,
+        /// `127.0.0.1:PORT`
+        #[arg(long)]
+        to: String,
+        /// The certificate of upstream
+        #[arg(long)]
+        authority: PathBuf,
     },
     /// Serves as the stand-in for Google; prints its ports as one line of JSON
     Upstream {
@@ -85,9 +100,12 @@ fn perform(task: Task) -> Result<(), BenchError> {
     machine::raise_open_files();
     match task {
         Task::Drive(load) => block_on(async { load::run(&load).await }),
-        Task::Run { programs, docs, rounds, quick, edge } => {
+        Task::Forward { port, to, authority } => {
+            block_on(async { forwarder::serve(port, &to, &authority).await })
+        }
+        Task::Run { programs, docs, rounds, quick, edge, counts } => {
             let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
-            measure(&programs, &docs, scale, edge.as_deref())
+            measure(&programs, &docs, scale, edge.as_deref(), counts.as_deref())
         }
         Task::Train { programs } => train::run(&TestBed::new(&programs, &machine::cores())?),
         Task::Upstream { authority } => block_on(async { upstream::serve(&authority).await }),
@@ -99,6 +117,7 @@ fn measure(
     docs: &Path,
     scale: Scale,
     edge: Option<&Path>,
+    counts: Option<&Path>,
 ) -> Result<(), BenchError> {
     let started = Instant::now();
     let mut machine = Machine::describe();
@@ -107,6 +126,9 @@ fn measure(
     let mut samples = Samples::default();
     if let Some(edge) = edge {
         results::worker::read(edge, &mut samples)?;
+    }
+    if let Some(counts) = counts {
+        results::counts::read(counts, &mut samples)?;
     }
     let mut rounds = Rounds { bed: &bed, scale, samples, problems: Vec::new() };
     rounds.run();

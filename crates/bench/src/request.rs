@@ -12,8 +12,6 @@ pub(crate) enum RequestFormat {
     CodeAssist,
     /// The public Gemini API.
     Gemini,
-    /// The public Gemini API below LiteLLM's `/gemini`.
-    Litellm,
     /// OpenAI's Chat Completions.
     OpenaiChat,
     /// OpenAI's Responses.
@@ -55,7 +53,6 @@ pub(crate) fn request(format: RequestFormat, plan: ResponsePlan, size: usize, ho
     let target = match format {
         RequestFormat::CodeAssist => format!("/v1internal:{method}{query}"),
         RequestFormat::Gemini => format!("/v1beta/models/{MODEL}:{method}{query}"),
-        RequestFormat::Litellm => format!("/gemini/v1beta/models/{MODEL}:{method}{query}"),
         RequestFormat::OpenaiChat => "/v1/chat/completions".to_owned(),
         RequestFormat::OpenaiResponses => "/v1/responses".to_owned(),
         RequestFormat::Anthropic => "/v1/messages".to_owned(),
@@ -97,9 +94,7 @@ fn around_the_prompt(format: RequestFormat, streams: bool) -> (String, String) {
     let options =
         if streams { r#","temperature":1,"stream":true}"# } else { r#","temperature":1}"# };
     match format {
-        RequestFormat::Gemini | RequestFormat::Litellm => {
-            (gemini.to_owned(), gemini_end.to_owned())
-        }
+        RequestFormat::Gemini => (gemini.to_owned(), gemini_end.to_owned()),
         RequestFormat::CodeAssist => (
             format!(r#"{{"model":"{MODEL}","project":"bench","request":{gemini}"#),
             format!("{gemini_end}}}"),
@@ -123,7 +118,7 @@ fn around_the_prompt(format: RequestFormat, streams: bool) -> (String, String) {
     }
 }
 
-/// The key that clients send, and the one that LiteLLM accepts.
+/// The key that clients send.
 pub(crate) const KEY: &str = "sk-bench";
 
 pub(crate) const MODEL: &str = "gemini-2.5-flash";

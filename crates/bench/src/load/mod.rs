@@ -18,6 +18,7 @@ use crate::BenchError;
 use crate::clock::{self, MICRO};
 use crate::request::{self, RequestFormat, ResponsePlan};
 use target::LoadTarget;
+pub(crate) use target::connect_tls;
 
 /// A load, as the command line gives it.
 #[derive(Debug, Clone, Args)]

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::BenchError;
 use crate::http1_codec::Connection;
@@ -131,7 +132,11 @@ fn to_http2(request: &[u8]) -> Option<(Request<()>, Bytes)> {
     Some((translated, Bytes::copy_from_slice(&request[end + 4..])))
 }
 
-async fn connect_http2(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, BenchError> {
+/// Connects to upstream with TLS.
+pub(crate) async fn connect_tls(
+    address: &str,
+    authority: &Path,
+) -> Result<TlsStream<TcpStream>, BenchError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(authority).map_err(error)? {
         roots.add(certificate.map_err(error)?)?;
@@ -145,7 +150,11 @@ async fn connect_http2(address: &str, authority: &Path) -> Result<SendRequest<By
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").map_err(error)?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+}
+
+async fn connect_http2(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, BenchError> {
+    let stream = connect_tls(address, authority).await?;
     let (requests, connection) = h2::client::Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(64 * WINDOW)

@@ -79,12 +79,6 @@ impl Summary {
         Some(Self { median, min, max })
     }
 
-    /// The same in another unit.
-    pub(crate) fn times(self, factor: f64) -> Self {
-        let Self { median, min, max } = self;
-        Self { median: median * factor, min: min * factor, max: max * factor }
-    }
-
     /// The ratios of two contenders, each ratio of one pass. A divisor that is not above zero has no
     /// ratio: the latency that nginx adds may drown in noise.
     pub(crate) fn ratio(own: &[Option<f64>], other: &[Option<f64>]) -> Option<Self> {

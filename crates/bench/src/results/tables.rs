@@ -2,23 +2,19 @@
 
 use std::fmt::Write as _;
 
-use super::goals::GoalStatus;
+use super::Results;
+use super::goals::{GoalResult, GoalStatus, reason};
 use super::samples::{Summaries, Summary};
-use super::worker::WorkerVariant;
-use super::{GrowthResult, Results};
-use crate::rounds::{OPEN_STREAMS, RATES};
+use crate::rounds::RATES;
 use crate::testbed::Contender;
 
 /// All tables of a run, each below its heading.
 pub(crate) fn tables(results: &Results) -> String {
     let sections = [
         run(results),
-        goals(results),
-        speed(results),
-        over_tls(results),
-        workers(results),
-        memory(results),
-        growth(&results.growth),
+        goals(&results.goals),
+        missed(&results.goals),
+        costs(results),
         problems(&results.problems),
     ];
     let written: Vec<String> = sections.into_iter().filter(|text| !text.is_empty()).collect();
@@ -54,147 +50,74 @@ fn run(results: &Results) -> String {
     out
 }
 
-fn goals(results: &Results) -> String {
+fn goals(goals: &[GoalResult]) -> String {
     let mut out = "### Goals\n\n\
-                   | | found | goal | limit | | with PGO |\n|---|---|---|---|---|---|\n"
+                   | | goal | limit | `cargo build --release` | as installed |\n"
         .to_owned();
-    for goal in &results.goals {
-        let status = match goal.status() {
-            GoalStatus::Met => "met",
-            GoalStatus::Missed => "**missed**",
-            GoalStatus::Near => "near",
-            GoalStatus::Unknown => "not measured",
+    out += &separator(4);
+    for goal in goals {
+        let found = |found: Option<Summary>| {
+            let Some(found) = found else { return nothing() };
+            let value = ranged(found);
+            match goal.status(found) {
+                GoalStatus::Met => value,
+                GoalStatus::Near => format!("{value}, near"),
+                GoalStatus::Missed => format!("{value}, **missed**"),
+            }
         };
-        let found = |summary: Option<Summary>| {
-            summary.map_or_else(nothing, |summary| ranged(summary) + &goal.unit)
-        };
-        let (what, found, pgo) = (&goal.what, found(goal.found), found(goal.found_pgo));
+        let what = &goal.what;
         let (wanted, limit) = (goal.goal_text(), goal.limit_text());
-        let _ = writeln!(out, "| {what} | {found} | {wanted} | {limit} | {status} | {pgo} |");
+        let (release, pgo) = (found(goal.found), found(goal.found_pgo));
+        let _ = writeln!(out, "| {what} | {wanted} | {limit} | {release} | {pgo} |");
     }
     out
 }
 
-fn speed(results: &Results) -> String {
-    let mut out = "### Speed\n\n| |".to_owned();
-    for rate in RATES {
-        let _ = write!(out, " added at {rate}/s: p50 | p99 | p99.9 |");
+/// The reasons of missed goals, each once with all its goals.
+fn missed(goals: &[GoalResult]) -> String {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for goal in goals.iter().filter(|goal| goal.is_missed()) {
+        let Some(why) = reason(goal) else { continue };
+        let name = format!("*{}{}*", goal.what, goal.compared_with());
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((why, vec![name])),
+        }
     }
-    out += " requests/s | core used | requests/s of a whole core | CPU µs a request | first byte added: p50 | event added: p50 | p99 |\n";
-    out += &separator(RATES.len() * 3 + 7);
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let mut out = "Why goals are missed:\n\n".to_owned();
+    for (why, names) in reasons {
+        let _ = writeln!(out, "- {}: {why}", names.join(", "));
+    }
+    out
+}
+
+/// One line for each contender that was measured: the medians.
+fn costs(results: &Results) -> String {
+    let mut out =
+        "### Beside other programs\n\n| | requests/s of a core | CPU µs a request |".to_owned();
+    for rate in RATES {
+        let _ = write!(out, " added at {rate}/s: p50 | p99 |");
+    }
+    out += " first byte added: p50 | event added: p50 | p99 | idle MiB | KiB a stream at 1,000 | MiB after 5,000 | 20 MB body, ms |\n";
+    out += &separator(RATES.len() * 2 + 9);
     for contender in Contender::ALL {
-        let own = |measure: &str| results.measured(contender.key(), measure);
+        let own = |measure: &str| cell(&results.measured, contender, measure);
         // Nothing is added to a direct client: the table shows its whole latency.
         let added = |measure: &str| match contender.is_direct() {
             true => own(measure),
             false => cell(&results.added_to_direct, contender, measure),
         };
-        let mut cells = Vec::new();
+        let rate = if contender.is_direct() { "rps" } else { "rps_core" };
+        let mut cells = vec![own(rate), own("cpu_us")];
         for rate in RATES {
-            cells.extend(["p50", "p99", "p999"].map(|at| added(&format!("open_{rate}_{at}"))));
+            cells.extend(["p50", "p99"].map(|at| added(&format!("open_{rate}_{at}"))));
         }
-        cells.extend(["rps", "core_used", "rps_core", "cpu_us"].map(own));
         cells.extend(["first_p50", "event_p50", "event_p99"].map(added));
+        cells.extend(["idle_mib", "open_1000_kib", "after_mib", "large_body_ms"].map(own));
         row(&mut out, contender.title(), &cells);
-    }
-    out
-}
-
-fn over_tls(results: &Results) -> String {
-    let mut out =
-        "### Latency added to a client that speaks HTTP/2 and TLS itself\n\n| |".to_owned();
-    for rate in RATES {
-        let _ = write!(out, " {rate}/s: p50 | p99 |");
-    }
-    out += " first byte: p50 | event: p50 | p99 |\n";
-    out += &separator(RATES.len() * 2 + 3);
-    let measures =
-        RATES.iter().flat_map(|rate| ["p50", "p99"].map(|at| format!("open_{rate}_{at}")));
-    let measures: Vec<_> =
-        measures.chain(["first_p50", "event_p50", "event_p99"].map(str::to_owned)).collect();
-    for contender in [Contender::Proxy, Contender::ProxyPgo, Contender::Haproxy] {
-        let cells: Vec<_> = measures
-            .iter()
-            .map(|measure| cell(&results.added_to_direct_tls, contender, measure))
-            .collect();
-        row(&mut out, contender.title(), &cells);
-    }
-    out
-}
-
-fn workers(results: &Results) -> String {
-    let mut out = "### The Worker\n\n\
-                   | | start to first answer, ms | CPU µs a request | ratio | CPU µs a stream of 20 \
-                   events | ratio |\n"
-        .to_owned();
-    out += &separator(5);
-    for worker in WorkerVariant::ALL {
-        let own = |measure: &str| results.measured(worker.key(), measure);
-        let ratio = |measure: &str| results.worker_ratio.get(worker.key())?.get(measure).copied();
-        let cells = [
-            own("first_ms"),
-            own("unary_us"),
-            ratio("unary_us"),
-            own("stream_us"),
-            ratio("stream_us"),
-        ];
-        row(&mut out, worker.title(), &cells);
-    }
-    let size = |measure: &str| results.measured(WorkerVariant::Proxy.key(), measure);
-    if let (Some(wasm), Some(gzip)) = (size("wasm_kib"), size("wasm_gzip_kib")) {
-        let (wasm, gzip) = (wasm.median, gzip.median);
-        let _ = writeln!(out, "\nThe WebAssembly has {wasm:.0} KiB, {gzip:.0} KiB compressed.");
-    }
-    out
-}
-
-fn memory(results: &Results) -> String {
-    let mut out = "### Streams and memory\n\n| | idle, MiB |".to_owned();
-    for streams in OPEN_STREAMS {
-        let _ = write!(out, " KiB a stream at {streams} |");
-    }
-    out += " event p99 at 5,000, ms | errors | MiB after | 20 MB body, ms | its peak, × body |\n";
-    out += &separator(OPEN_STREAMS.len() + 6);
-    for contender in Contender::ALL.into_iter().filter(|contender| !contender.is_direct()) {
-        let own = |measure: &str| results.measured(contender.key(), measure);
-        let mut cells = vec![own("idle_mib")];
-        cells.extend(OPEN_STREAMS.map(|streams| own(&format!("open_{streams}_kib"))));
-        cells.push(own("open_5000_event_p99").map(|micros| micros.times(1e-3)));
-        cells.extend(["open_errors", "after_mib", "large_body_ms", "large_body_peak"].map(own));
-        row(&mut out, contender.title(), &cells);
-    }
-    let own = |measure: &str| {
-        results.measured(Contender::Proxy.key(), measure).map(|summary| summary.median)
-    };
-    if let (Some(binary), Some(loaded)) = (own("binary_mib"), own("loaded_mib")) {
-        let _ = writeln!(
-            out,
-            "\nThe binary has {binary:.1} MiB with its lines for backtraces; {loaded:.1} MiB of it are \
-             code and data."
-        );
-    }
-    if let (Some(cold), Some(renewal)) = (own("cold_refresh_tokens"), own("renewal_tokens")) {
-        let _ = writeln!(
-            out,
-            "\nToken refreshes for 1,000 callers without a token: {cold}. In nine seconds with tokens \
-             that are due for renewal after six: {renewal}."
-        );
-    }
-    out
-}
-
-fn growth(growth: &[GrowthResult]) -> String {
-    let mut out = "### How cost grows\n\n\
-                   | | from | to | cause | cost: code-assist-proxy | cost: nginx | should be |\n"
-        .to_owned();
-    out += &separator(6);
-    for GrowthResult { what, from, to, cause, proxy, nginx, expected } in growth {
-        let nginx = nginx.map_or_else(nothing, |times| format!("× {times:.2}"));
-        let [from, to, cause] = [*from, *to, *cause].map(short);
-        let _ = writeln!(
-            out,
-            "| {what} | {from} | {to} | × {cause} | × {proxy:.2} | {nginx} | {expected} |"
-        );
     }
     out
 }
@@ -214,14 +137,14 @@ fn cell(summaries: &Summaries, contender: Contender, measure: &str) -> Option<Su
     summaries.get(contender.key())?.get(measure).copied()
 }
 
+/// A line of medians; none without a value.
 fn row(out: &mut String, title: &str, cells: &[Option<Summary>]) {
     if cells.iter().all(Option::is_none) {
-        let _ = writeln!(out, "| {title} |{}", " not measured |".repeat(cells.len()));
         return;
     }
     let _ = write!(out, "| {title} |");
     for cell in cells {
-        let _ = write!(out, " {} |", cell.map_or_else(nothing, ranged));
+        let _ = write!(out, " {} |", cell.map_or_else(nothing, |found| short(found.median)));
     }
     out.push('\n');
 }
@@ -279,6 +202,46 @@ mod tests {
         for (value, expected) in pairs.into_iter().chain(large) {
             assert_eq!(short(value), expected);
         }
+    }
+
+    fn goal(what: &str, unit: &str, median: f64) -> GoalResult {
+        let found = serde_json::json!({ "median": median, "min": median, "max": median });
+        let goal = serde_json::json!({
+            "what": what, "unit": unit, "direction": "at_most", "goal": 1.0, "limit": 1.5,
+            "found": found, "found_pgo": null,
+        });
+        serde_json::from_value(goal).unwrap()
+    }
+
+    #[test]
+    fn a_goal_has_its_status_and_each_reason_is_given_once() {
+        let [near, lost, met] = [
+            goal("added p50 at 200 a second", "× HAProxy", 1.2),
+            goal("added p99 at 200 a second", "× HAProxy", 1.6),
+            goal("added p50 at 2000 a second", "× HAProxy", 0.9),
+        ];
+        let table = goals(&[near.clone(), lost.clone(), met.clone()]);
+        assert!(table.contains("| ≤ 1× HAProxy | ≤ 1.5 | 1.2, near | - |"), "{table}");
+        assert!(
+            table.contains("| 1.6, **missed** | - |") && table.contains("| 0.9 | - |"),
+            "{table}"
+        );
+        let reasons = missed(&[near, lost, met.clone()]);
+        let heads =
+            "*added p50 at 200 a second × HAProxy*, *added p99 at 200 a second × HAProxy*: ";
+        assert_eq!(reasons.matches("\n- ").count(), 1);
+        assert!(reasons.contains(heads), "{reasons}");
+        assert_eq!(missed(&[met]), "");
+    }
+
+    #[test]
+    fn a_contender_that_was_not_measured_has_no_line() {
+        let mut out = String::new();
+        row(&mut out, "Envoy", &[None, None]);
+        assert_eq!(out, "");
+        let found = Summary { median: 27.26, min: 20.0, max: 30.0 };
+        row(&mut out, "Envoy", &[None, Some(found)]);
+        assert_eq!(out, "| Envoy | - | 27.3 |\n");
     }
 
     #[test]

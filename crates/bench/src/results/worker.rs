@@ -37,17 +37,6 @@ impl WorkerVariant {
             Self::ProxyQuiet => "worker-proxy-quiet",
         }
     }
-
-    /// Its name in the tables.
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::Forward => "forwards only (JavaScript)",
-            Self::Log => "forwards and logs a line (JavaScript)",
-            Self::Parse => "parses, wraps, forwards, parses, unwraps (JavaScript)",
-            Self::Proxy => "**code-assist-proxy**",
-            Self::ProxyQuiet => "code-assist-proxy, `LOG_LEVEL=error`",
-        }
-    }
 }
 
 /// Adds what `measure.mjs --json` has written to the samples.

@@ -17,10 +17,7 @@ impl Rounds<'_> {
         let idle = processes.resident();
         self.put(round, &instance, "idle_mib", idle / 1024.0);
         let mut errors = 0.0;
-        let most = match self.scale.quick && contender != Contender::Proxy {
-            true => contender.max_streams().min(1000),
-            false => contender.max_streams(),
-        };
+        let most = if self.scale.quick && contender != Contender::Proxy { 1000 } else { u32::MAX };
         for streams in OPEN_STREAMS.into_iter().filter(|&streams| streams <= most) {
             let (held, result) =
                 hold_streams(self.bed, &instance, streams, self.scale.held_s, || {

@@ -12,7 +12,7 @@ use crate::BenchError;
 use crate::load::LoadResult;
 use crate::machine::output_of;
 use crate::results::samples::{Samples, Summary};
-use crate::testbed::{Contender, Instance, TestBed};
+use crate::testbed::{Contender, Extent, Instance, TestBed};
 pub(crate) use driver::drive_sized;
 use driver::{cpu_nanos, drive, upstream_counts};
 
@@ -34,7 +34,7 @@ pub(crate) struct Scale {
 impl Scale {
     /// A run whose values are published.
     pub(crate) fn full(rounds: usize) -> Self {
-        Self { rounds, quick: false, open_s: 3.0, closed_s: 2.0, held_s: 10, starts: 10 }
+        Self { rounds, quick: false, open_s: 3.0, closed_s: 2.0, held_s: 5, starts: 10 }
     }
 
     /// A smoke test.
@@ -57,13 +57,11 @@ impl Rounds<'_> {
         for round in 0..self.scale.rounds {
             println!("\nround {} of {}", round + 1, self.scale.rounds);
             let contenders = self.bed.contenders();
-            let (alone, together): (Vec<_>, Vec<_>) =
-                contenders.iter().copied().partition(|contender| contender.needs_idle_core());
-            self.side_by_side(round, &together);
-            for contender in alone {
-                self.side_by_side(round, &[contender]);
-            }
-            for contender in contenders.into_iter().filter(|contender| !contender.is_direct()) {
+            self.side_by_side(round, &contenders);
+            let whole = |contender: &Contender| {
+                !contender.is_direct() && contender.extent() == Extent::Everything
+            };
+            for contender in contenders.into_iter().filter(whole) {
                 self.attempt(contender, |rounds| rounds.memory(round, contender));
                 self.attempt(contender, |rounds| rounds.large_body(round, contender));
             }
@@ -100,6 +98,7 @@ impl Rounds<'_> {
             self.attempt(instance.contender, |rounds| drive(rounds.bed, instance, &warm));
         }
         self.passes(round, &instances, Self::saturation);
+        instances.retain(|instance| instance.contender.extent() == Extent::Everything);
         for rate in RATES {
             self.passes(round, &instances, |rounds, pass, instance| {
                 rounds.open_loop(pass, instance, rate)

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Contender, TestBed};
+use super::{Contender, TestBed, free_port};
 use crate::BenchError;
 use crate::process::on_core;
 use crate::request::KEY;
@@ -23,6 +23,7 @@ impl TestBed {
             Contender::ProxyHttp1 => self.proxy_command(contender, port, &plain),
             Contender::Proxy
             | Contender::ProxyPgo
+            | Contender::ProxyBeside
             | Contender::ProxyOpenaiChat
             | Contender::ProxyOpenaiResponses
             | Contender::ProxyAnthropic => self.proxy_command(contender, port, &secure),
@@ -43,6 +44,13 @@ impl TestBed {
                     .env("VERTEX_CREDENTIALS", GOOGLE_CLOUD_CREDENTIALS);
                 proxy
             }
+            Contender::Forwarder => {
+                let mut forwarder = on_core(self.core, &std::env::current_exe()?);
+                forwarder.args(["forward", "--port", &port.to_string()]);
+                forwarder.args(["--to", &format!("127.0.0.1:{}", self.ports.tls)]);
+                forwarder.arg("--authority").arg(self.authority());
+                forwarder
+            }
             Contender::Nginx => {
                 let config = self.fill_template("nginx.conf", port)?;
                 let mut nginx = on_core(self.core, self.needed_tool(contender)?);
@@ -55,30 +63,18 @@ impl TestBed {
                 haproxy.arg("-db").arg("-f").arg(config);
                 haproxy
             }
-            Contender::Worker => {
-                let script = self.references.join("worker/forward.mjs");
-                fs::copy(script, self.work.join("forward.mjs"))?;
-                let config = self.fill_template("worker/config.capnp", port)?;
-                let mut workerd = on_core(self.core, self.needed_tool(contender)?);
-                workerd.arg("serve").arg(config);
-                workerd
+            Contender::Envoy => {
+                let config = self.fill_template("envoy.yaml", port)?;
+                let mut envoy = on_core(self.core, self.needed_tool(contender)?);
+                envoy.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);
+                envoy.arg("--config-path").arg(config);
+                envoy
             }
-            Contender::Litellm => {
-                let mut litellm = on_core(self.core, self.needed_tool(contender)?);
-                litellm
-                    .args(["--host", "127.0.0.1", "--num_workers", "1", "--telemetry", "False"])
-                    .arg("--port")
-                    .arg(port.to_string())
-                    .current_dir(&self.work)
-                    .env_clear()
-                    .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-                    .env("HOME", &self.work)
-                    .env("LITELLM_MASTER_KEY", KEY)
-                    .env("LITELLM_LOG", "ERROR")
-                    .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-                    .env("GEMINI_API_BASE", plain)
-                    .env("GEMINI_API_KEY", KEY);
-                litellm
+            Contender::VllmRouter => {
+                let config = self.fill_template("vllm-router.py", port)?;
+                let mut router = on_core(self.core, self.needed_tool(contender)?);
+                router.arg(config).env("SSL_CERT_FILE", self.authority());
+                router
             }
         };
         Ok(Some(command))
@@ -115,6 +111,7 @@ impl TestBed {
             .replace("@WORK@", &work)
             .replace("@USER@", user)
             .replace("@PORT@", &port.to_string())
+            .replace("@METRICS@", &free_port()?.to_string())
             .replace("@PLAIN@", &self.ports.plain.to_string())
             .replace("@TLS@", &self.ports.tls.to_string())
             .replace("@AUTHORITY@", &self.authority().to_string_lossy());

@@ -11,8 +11,10 @@ pub(crate) enum Contender {
     DirectTls,
     /// The proxy, with HTTP/2 and TLS to upstream, as it speaks to Google.
     Proxy,
-    /// The same from a build with profile-guided optimisation (`cargo xtask pgo`).
+    /// The same from a build with profile-guided optimisation, as it is installed.
     ProxyPgo,
+    /// The same from another build, such as the one before a change.
+    ProxyBeside,
     /// The proxy, with HTTP/1.1 to upstream.
     ProxyHttp1,
     /// The proxy, with a key of the Gemini API.
@@ -27,16 +29,29 @@ pub(crate) enum Contender {
     ProxyAnthropic,
     Nginx,
     Haproxy,
-    Worker,
-    Litellm,
+    Envoy,
+    /// A gateway for LLMs.
+    VllmRouter,
+    /// hyper and h2 without a product ([`crate::forwarder`]).
+    Forwarder,
+}
+
+/// What is measured of a contender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Every load, and memory.
+    Everything,
+    /// What a request costs on a busy core.
+    Saturation,
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Direct,
         Self::DirectTls,
         Self::Proxy,
         Self::ProxyPgo,
+        Self::ProxyBeside,
         Self::ProxyHttp1,
         Self::ProxyGeminiApi,
         Self::ProxyVertex,
@@ -45,8 +60,9 @@ impl Contender {
         Self::ProxyAnthropic,
         Self::Nginx,
         Self::Haproxy,
-        Self::Worker,
-        Self::Litellm,
+        Self::Envoy,
+        Self::VllmRouter,
+        Self::Forwarder,
     ];
 
     /// Its key in the results.
@@ -56,6 +72,7 @@ impl Contender {
             Self::DirectTls => "direct-tls",
             Self::Proxy => "proxy",
             Self::ProxyPgo => "proxy-pgo",
+            Self::ProxyBeside => "proxy-beside",
             Self::ProxyHttp1 => "proxy-http1",
             Self::ProxyGeminiApi => "proxy-gemini-api",
             Self::ProxyVertex => "proxy-vertex",
@@ -64,28 +81,31 @@ impl Contender {
             Self::ProxyAnthropic => "proxy-anthropic",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
-            Self::Worker => "js-worker",
-            Self::Litellm => "litellm",
+            Self::Envoy => "envoy",
+            Self::VllmRouter => "vllm-router",
+            Self::Forwarder => "forwarder",
         }
     }
 
-    /// Its name in the tables.
+    /// Its name in the table.
     pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Direct => "direct",
-            Self::DirectTls => "direct, HTTP/2 + TLS",
-            Self::Proxy => "**code-assist-proxy**, HTTP/2 + TLS to upstream",
-            Self::ProxyPgo => "code-assist-proxy, the same, from `cargo xtask pgo`",
-            Self::ProxyHttp1 => "code-assist-proxy, HTTP/1.1 to upstream",
-            Self::ProxyGeminiApi => "code-assist-proxy, to the Gemini API",
-            Self::ProxyVertex => "code-assist-proxy, to Vertex AI",
-            Self::ProxyOpenaiChat => "code-assist-proxy, from OpenAI Chat Completions",
-            Self::ProxyOpenaiResponses => "code-assist-proxy, from OpenAI Responses",
-            Self::ProxyAnthropic => "code-assist-proxy, from Anthropic Messages",
-            Self::Nginx => "nginx, plain HTTP/1.1",
-            Self::Haproxy => "HAProxy, HTTP/2 + TLS to upstream",
-            Self::Worker => "a JavaScript Worker that only forwards (workerd)",
-            Self::Litellm => "LiteLLM, Gemini pass-through",
+            Self::Direct => "no proxy, HTTP/1.1",
+            Self::DirectTls => "no proxy, HTTP/2 + TLS",
+            Self::Proxy => "**code-assist-proxy**, `cargo build --release`",
+            Self::ProxyPgo => "**code-assist-proxy**, as installed",
+            Self::ProxyBeside => "another build of it (`--beside`)",
+            Self::ProxyHttp1 => "the release build, HTTP/1.1 to upstream",
+            Self::ProxyGeminiApi => "the release build, to the Gemini API",
+            Self::ProxyVertex => "the release build, to Vertex AI",
+            Self::ProxyOpenaiChat => "the release build, from OpenAI Chat Completions",
+            Self::ProxyOpenaiResponses => "the release build, from OpenAI Responses",
+            Self::ProxyAnthropic => "the release build, from Anthropic Messages",
+            Self::Nginx => "nginx, HTTP/1.1 to upstream",
+            Self::Haproxy => "HAProxy",
+            Self::Envoy => "Envoy",
+            Self::VllmRouter => "vLLM's router, a gateway for LLMs",
+            Self::Forwarder => "hyper and h2 alone",
         }
     }
 
@@ -94,49 +114,41 @@ impl Contender {
         matches!(self, Self::Direct | Self::DirectTls)
     }
 
+    /// Whether it needs no program but this one and the release build of the proxy.
+    pub(crate) fn is_always_there(self) -> bool {
+        self == Self::Proxy || self.is_direct() || self.extent() == Extent::Saturation
+    }
+
+    pub(crate) fn extent(self) -> Extent {
+        match self {
+            Self::ProxyHttp1
+            | Self::ProxyGeminiApi
+            | Self::ProxyVertex
+            | Self::ProxyOpenaiChat
+            | Self::ProxyOpenaiResponses
+            | Self::ProxyAnthropic
+            | Self::Forwarder => Extent::Saturation,
+            _ => Extent::Everything,
+        }
+    }
+
     pub(crate) fn request_format(self) -> RequestFormat {
         match self {
             Self::Proxy
             | Self::ProxyPgo
+            | Self::ProxyBeside
             | Self::ProxyHttp1
             | Self::ProxyGeminiApi
             | Self::ProxyVertex => RequestFormat::Gemini,
-            Self::ProxyOpenaiChat => RequestFormat::OpenaiChat,
+            Self::ProxyOpenaiChat | Self::VllmRouter => RequestFormat::OpenaiChat,
             Self::ProxyOpenaiResponses => RequestFormat::OpenaiResponses,
             Self::ProxyAnthropic => RequestFormat::Anthropic,
-            Self::Litellm => RequestFormat::Litellm,
-            Self::Direct | Self::DirectTls | Self::Haproxy | Self::Nginx | Self::Worker => {
-                RequestFormat::CodeAssist
-            }
-        }
-    }
-
-    /// Whether it is the release build of the proxy, which is always there.
-    pub(crate) fn is_release_build(self) -> bool {
-        matches!(
-            self,
-            Self::Proxy
-                | Self::ProxyHttp1
-                | Self::ProxyGeminiApi
-                | Self::ProxyVertex
-                | Self::ProxyOpenaiChat
-                | Self::ProxyOpenaiResponses
-                | Self::ProxyAnthropic
-        )
-    }
-
-    /// Whether no other contender may run on the same core, not even an idle one: these runtimes use
-    /// the processor while they are idle.
-    pub(crate) fn needs_idle_core(self) -> bool {
-        matches!(self, Self::Litellm | Self::Worker)
-    }
-
-    /// The most streams that are opened at once; with more, it fails or takes minutes.
-    pub(crate) fn max_streams(self) -> u32 {
-        match self {
-            Self::Litellm => 100,
-            Self::Worker => 1000,
-            _ => 5000,
+            Self::Direct
+            | Self::DirectTls
+            | Self::Envoy
+            | Self::Forwarder
+            | Self::Haproxy
+            | Self::Nginx => RequestFormat::CodeAssist,
         }
     }
 }

