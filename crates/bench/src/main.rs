@@ -138,7 +138,7 @@ fn measure(
     drop(bed);
     machine.busy = machine.busy.into_iter().chain([machine::busy()]).reduce(f64::max);
     let results = Results::new(machine, scale, minutes, &samples, &growth, problems);
-    println!("\n{}", results::tables(&results));
+    println!("\n{}\n{}", results::tables(&results), results::beside(&results));
     results.write(docs)
 }
 

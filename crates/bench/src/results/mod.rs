@@ -19,7 +19,7 @@ use crate::rounds::growth::Growth;
 use crate::testbed::Contender;
 use goals::GoalResult;
 use samples::{Samples, Summaries, Summary};
-pub(crate) use tables::tables;
+pub(crate) use tables::{beside, tables};
 use worker::WorkerVariant;
 
 /// The schema of `docs/benchmarks.json`.
@@ -41,6 +41,9 @@ pub(crate) struct Results {
     pub(crate) added_to_direct_tls: Summaries,
     /// The Workers' cost as multiples of the cost of the Worker that only forwards, in the same round.
     pub(crate) worker_ratio: Summaries,
+    /// The release build's values as multiples of those of the build beside it, in the same pass.
+    #[serde(default, skip_serializing_if = "Summaries::is_empty")]
+    pub(crate) beside_ratio: Summaries,
     pub(crate) goals: Vec<GoalResult>,
     pub(crate) growth: Vec<GrowthResult>,
     /// What failed in this run, in words.
@@ -100,6 +103,11 @@ impl Results {
                 let own = samples.passes(contender, measure);
                 Summary::ratio(own, samples.passes(forward, measure))
                     .filter(|_| WorkerVariant::ALL.iter().any(|worker| worker.key() == contender))
+            }),
+            beside_ratio: samples.summaries(|contender, measure| {
+                let beside = samples.passes(Contender::ProxyBeside.key(), measure);
+                Summary::ratio(samples.passes(contender, measure), beside)
+                    .filter(|_| contender == Contender::Proxy.key())
             }),
             goals: goals::judge(samples),
             growth: growth.results(),

@@ -101,7 +101,7 @@ fn costs(results: &Results) -> String {
     for rate in RATES {
         let _ = write!(out, " added at {rate}/s: p50 | p99 |");
     }
-    out += " first byte added: p50 | event added: p50 | p99 | idle MiB | KiB a stream at 1,000 | MiB after 5,000 | 20 MB body, ms |\n";
+    out += " first byte added: p50 | event added: p50 | p99 | idle MiB | KiB a stream at 1,000 | MiB after | 20 MB body, ms |\n";
     out += &separator(RATES.len() * 2 + 9);
     for contender in Contender::ALL {
         let own = |measure: &str| cell(&results.measured, contender, measure);
@@ -118,6 +118,18 @@ fn costs(results: &Results) -> String {
         cells.extend(["first_p50", "event_p50", "event_p99"].map(added));
         cells.extend(["idle_mib", "open_1000_kib", "after_mib", "large_body_ms"].map(own));
         row(&mut out, contender.title(), &cells);
+    }
+    out
+}
+
+/// The release build against the build beside it, for the terminal.
+pub(crate) fn beside(results: &Results) -> String {
+    let Some(ratios) = results.beside_ratio.get(Contender::Proxy.key()) else {
+        return String::new();
+    };
+    let mut out = "The build as a multiple of the one beside it:\n\n".to_owned();
+    for (measure, ratio) in ratios {
+        let _ = writeln!(out, "{measure:<20} {}", ranged(*ratio));
     }
     out
 }
@@ -193,7 +205,24 @@ const BUSY: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::Samples;
     use super::*;
+    use crate::machine::Machine;
+    use crate::rounds::Scale;
+    use crate::rounds::growth::Growth;
+
+    fn machine() -> Machine {
+        Machine {
+            processor: String::new(),
+            cores: 2,
+            memory_gib: 4.0,
+            kernel: String::new(),
+            date: String::new(),
+            commit: String::new(),
+            busy: None,
+            programs: Vec::new(),
+        }
+    }
 
     #[test]
     fn numbers_have_three_digits() {
@@ -232,6 +261,23 @@ mod tests {
         assert_eq!(reasons.matches("\n- ").count(), 1);
         assert!(reasons.contains(heads), "{reasons}");
         assert_eq!(missed(&[met]), "");
+    }
+
+    #[test]
+    fn two_builds_are_compared_pass_by_pass() {
+        let mut samples = Samples::default();
+        for (pass, (own, beside)) in [(20.0, 25.0), (30.0, 30.0), (18.0, 20.0)].iter().enumerate() {
+            samples.put(pass, "proxy", "cpu_us", *own);
+            samples.put(pass, "proxy-beside", "cpu_us", *beside);
+            samples.put(pass, "nginx", "cpu_us", *own);
+        }
+        let results = |samples: &Samples| {
+            Results::new(machine(), Scale::quick(1), 1.0, samples, &Growth::default(), Vec::new())
+        };
+        let text = beside(&results(&samples));
+        assert!(text.ends_with("cpu_us               0.9 (0.8 to 1)\n"), "{text}");
+        assert_eq!(text.matches("cpu_us").count(), 1);
+        assert_eq!(beside(&results(&Samples::default())), "");
     }
 
     #[test]

@@ -17,7 +17,10 @@ impl Rounds<'_> {
         let idle = processes.resident();
         self.put(round, &instance, "idle_mib", idle / 1024.0);
         let mut errors = 0.0;
-        let most = if self.scale.quick && contender != Contender::Proxy { 1000 } else { u32::MAX };
+        let most = match self.scale.quick && contender != Contender::Proxy {
+            true => contender.max_streams().min(1000),
+            false => contender.max_streams(),
+        };
         for streams in OPEN_STREAMS.into_iter().filter(|&streams| streams <= most) {
             let (held, result) =
                 hold_streams(self.bed, &instance, streams, self.scale.held_s, || {
@@ -31,9 +34,11 @@ impl Rounds<'_> {
             errors += result.errors as f64;
         }
         self.put(round, &instance, "open_errors", errors);
-        // The proxy returns memory to the system some seconds after a peak.
-        thread::sleep(if self.scale.quick { SHORT_REST } else { REST });
-        self.put(round, &instance, "after_mib", processes.resident() / 1024.0);
+        if OPEN_STREAMS.iter().all(|&streams| streams <= most) {
+            // The proxy returns memory to the system some seconds after a peak.
+            thread::sleep(if self.scale.quick { SHORT_REST } else { REST });
+            self.put(round, &instance, "after_mib", processes.resident() / 1024.0);
+        }
         instance.stop();
         Ok(())
     }

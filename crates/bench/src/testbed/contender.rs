@@ -132,6 +132,15 @@ impl Contender {
         }
     }
 
+    /// The most streams that are open at once; with more, they wait for one another.
+    pub(crate) fn max_streams(self) -> u32 {
+        match self {
+            // One connection to upstream, which takes 100 streams.
+            Self::VllmRouter => 100,
+            _ => u32::MAX,
+        }
+    }
+
     pub(crate) fn request_format(self) -> RequestFormat {
         match self {
             Self::Proxy
