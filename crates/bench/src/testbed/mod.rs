@@ -134,11 +134,7 @@ impl TestBed {
     /// `name==1.2.3` from the list of Python packages.
     fn pinned(&self, name: &str) -> String {
         let list = fs::read_to_string(self.references.join("requirements.txt"));
-        let list = list.unwrap_or_default();
-        let pin = list
-            .split_ascii_whitespace()
-            .find(|word| word.strip_prefix(name).is_some_and(|version| version.starts_with("==")));
-        pin.unwrap_or(name).to_owned()
+        pin(&list.unwrap_or_default(), name).unwrap_or(name).to_owned()
     }
 
     /// Starts a contender and waits for its first answer.
@@ -203,6 +199,11 @@ impl TestBed {
     }
 }
 
+fn pin<'a>(list: &'a str, name: &str) -> Option<&'a str> {
+    list.split_ascii_whitespace()
+        .find(|word| word.strip_prefix(name).is_some_and(|version| version.starts_with("==")))
+}
+
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -211,3 +212,14 @@ fn free_port() -> io::Result<u16> {
 const AUTHORITY: &str = "authority.pem";
 
 const UPSTREAM_START: Duration = Duration::from_secs(90);
+
+#[cfg(test)]
+mod tests {
+    use super::pin;
+
+    #[test]
+    fn the_pin_of_a_package_is_found_beside_its_hashes() {
+        let list = "ab==1.0 \\\n    --hash=sha256:aa\nb==2.0 \\\n    --hash=sha256:bb\n";
+        assert_eq!((pin(list, "ab"), pin(list, "c")), (Some("ab==1.0"), None));
+    }
+}

@@ -188,3 +188,26 @@ fn generation(path: &str, body: &[u8]) -> Option<(AnswerFormat, bool)> {
 
 /// How much of a request's body is kept; larger allocations are slow.
 const BODY_START: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_api_is_answered_in_its_own_format() {
+        let vertex =
+            "/v1beta1/projects/p/locations/global/publishers/google/models/m:generateContent";
+        for (path, body, expected) in [
+            ("/v1internal:generateContent", "", Some((AnswerFormat::CodeAssist, false))),
+            ("/v1internal:streamGenerateContent", "", Some((AnswerFormat::CodeAssist, true))),
+            ("/v1beta/models/m:streamGenerateContent", "", Some((AnswerFormat::Gemini, true))),
+            (vertex, "", Some((AnswerFormat::Gemini, false))),
+            ("/v1/chat/completions", "plan:0x0;", Some((AnswerFormat::OpenaiChat, false))),
+            ("/v1/chat/completions", "plan:20x50;", Some((AnswerFormat::OpenaiChat, true))),
+            ("/v1internal:loadCodeAssist", "", None),
+            ("/token", "", None),
+        ] {
+            assert_eq!(generation(path, body.as_bytes()), expected, "{path} {body}");
+        }
+    }
+}
