@@ -4,11 +4,14 @@
 //! build it, install it and check it. A new kind is a module here with a constant of that type, and a
 //! line in [`KINDS`]. Checksums, the start on the emulator and CI follow from that.
 
+mod glibc;
+mod npm;
 mod program;
 mod release;
 mod sums;
 mod tarball;
 mod tree;
+mod wheel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +56,7 @@ struct Kind {
 type Checked = (String, Result<(), Failure>);
 
 /// Every kind of package.
-const KINDS: &[Kind] = &[tarball::KIND];
+const KINDS: &[Kind] = &[npm::KIND, tarball::KIND, wheel::KIND];
 
 /// What the system has to have for [`run`] and [`check`].
 pub(crate) fn needs() -> Vec<Need> {

@@ -111,6 +111,12 @@ fn time() -> Result<u64, Failure> {
     text.trim().parse().map_err(|_| Failure::new(format!("{text:?} is not a time in seconds")))
 }
 
+/// What registries say of the program in one line.
+pub(super) const SUMMARY: &str =
+    "A transparent proxy in front of Google's Gemini models: Gemini API, Vertex AI, Code Assist";
+
+pub(super) const REPOSITORY: &str = "https://github.com/code-assist-proxy/code-assist-proxy";
+
 /// The program's file name.
 pub(super) const PROGRAM: &str =
     if cfg!(windows) { "code-assist-proxy.exe" } else { "code-assist-proxy" };
