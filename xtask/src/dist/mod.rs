@@ -4,6 +4,9 @@
 //! build it, install it and check it. A new kind is a module here with a constant of that type, and a
 //! line in [`KINDS`]. Checksums, the start on the emulator and CI follow from that.
 
+mod deb;
+mod libraries;
+mod pages;
 mod program;
 mod release;
 mod sums;
@@ -37,8 +40,8 @@ pub(crate) struct Options {
 struct Kind {
     /// The title of its steps, such as `tarball`.
     name: &'static str,
-    /// Whether it is made on a system, given by its target triple.
-    is_made_for: fn(&str) -> bool,
+    /// Whether it is made on the system that this runs on.
+    is_made_here: bool,
     /// What building, installing and checking it need.
     needs: &'static [Need],
     /// Writes the package to [`Release::folder`]. The paths of its files.
@@ -53,11 +56,15 @@ struct Kind {
 type Checked = (String, Result<(), Failure>);
 
 /// Every kind of package.
-const KINDS: &[Kind] = &[tarball::KIND];
+const KINDS: &[Kind] = &[tarball::KIND, deb::KIND];
 
 /// What the system has to have for [`run`] and [`check`].
 pub(crate) fn needs() -> Vec<Need> {
-    KINDS.iter().flat_map(|kind| kind.needs).chain(release::NEEDS).copied().collect()
+    made_here().flat_map(|kind| kind.needs).chain(release::NEEDS).copied().collect()
+}
+
+fn made_here() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().filter(|kind| kind.is_made_here)
 }
 
 /// Builds the program, packs it, and checks the packages.
@@ -72,10 +79,16 @@ pub(crate) fn check(report: &mut Report, binary: &Path) {
         clear(&folder())?;
         clear(&work())?;
         make_folder(&folder())?;
-        Release::prepare(binary)
+        let release = Release::prepare(binary)?;
+        if cfg!(target_os = "linux")
+            && let Some(version) = release.libraries()?.glibc()
+        {
+            println!("    the program starts with glibc {} or later", libraries::dotted(&version));
+        }
+        Ok(release)
     });
     let Some(release) = release else { return };
-    let kinds = KINDS.iter().filter(|kind| (kind.is_made_for)(&release.target));
+    let kinds = made_here();
     let built: Vec<_> = kinds
         .filter_map(|kind| {
             let files = report.step(kind.name, || {

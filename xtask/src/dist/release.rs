@@ -1,8 +1,10 @@
 //! What all kinds of packages are made from.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::libraries::Libraries;
 use super::tree::{Tree, read};
 use crate::process::{captured, run as shown};
 use crate::report::Failure;
@@ -26,6 +28,8 @@ pub(crate) struct Release {
     pub(crate) program: PathBuf,
     /// The debug information of [`Release::program`], where it is a file of its own.
     pub(crate) debug: Option<PathBuf>,
+    /// The manual pages by their file names.
+    pub(crate) manual: Vec<(String, Vec<u8>)>,
     /// Completion scripts: the shell, the name that it looks for, and the script.
     pub(crate) completions: Vec<(&'static str, &'static str, Vec<u8>)>,
 }
@@ -45,6 +49,7 @@ impl Release {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             target: host()?,
             time: time()?,
+            manual: manual(&program)?,
             completions: completions.collect::<Result<_, Failure>>()?,
             program,
             debug,
@@ -66,6 +71,11 @@ impl Release {
         read(&self.program)
     }
 
+    /// What a program for Linux needs of the system.
+    pub(crate) fn libraries(&self) -> Result<Libraries, Failure> {
+        Libraries::of(&self.program)
+    }
+
     /// The licences and the documents that every package has, in the package's top folder.
     pub(crate) fn documents(&self) -> Result<Tree, Failure> {
         let mut tree = Tree::default();
@@ -84,7 +94,7 @@ fn strip(binary: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
     make_folder(&folder)?;
     let program = folder.join(PROGRAM);
     if !cfg!(target_os = "linux") {
-        std::fs::copy(binary, &program)
+        fs::copy(binary, &program)
             .map_err(|why| Failure::new(format!("cannot copy {}: {why}", binary.display())))?;
         return Ok((program, None));
     }
@@ -97,6 +107,18 @@ fn strip(binary: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
         .map_err(|why| Failure::new(format!("{}: {why}", binary.display())))?;
     shown(objcopy.arg(binary).arg(PROGRAM).current_dir(&folder))?;
     Ok((program, Some(debug)))
+}
+
+/// Has the program write its manual, and reads it.
+fn manual(program: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let folder = super::work().join("parts/man");
+    shown(Command::new(program).arg("man").arg(&folder))?;
+    let failed = |why| Failure::new(format!("cannot read {}: {why}", folder.display()));
+    let pages = fs::read_dir(&folder).map_err(failed)?.map(|entry| {
+        let entry = entry.map_err(failed)?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), read(&entry.path())?))
+    });
+    pages.collect()
 }
 
 fn time() -> Result<u64, Failure> {

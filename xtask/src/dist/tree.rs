@@ -43,6 +43,19 @@ impl Tree {
         self.files.iter().map(|(path, file)| (&**path, file.mode, &*file.bytes))
     }
 
+    /// Writes all files below a folder.
+    pub(crate) fn write_to(&self, folder: &Path) -> Result<(), Failure> {
+        for (path, file) in &self.files {
+            let path = folder.join(path);
+            let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            let written = written.and_then(|()| std::fs::write(&path, &file.bytes));
+            written
+                .and_then(|()| set_mode(&path, file.mode))
+                .map_err(|why| Failure::new(format!("cannot write {}: {why}", path.display())))?;
+        }
+        Ok(())
+    }
+
     /// The tar archive of all files and their folders, each changed at `time` (seconds since 1970).
     pub(crate) fn tar(&self, time: u64) -> Result<Vec<u8>, Failure> {
         let failed = |why: std::io::Error| Failure::new(format!("cannot write an archive: {why}"));
@@ -66,7 +79,7 @@ impl Tree {
 
 /// Compresses, without a name and a time in the header.
 pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    let mut writer = GzBuilder::new().write(Vec::new(), Compression::default());
+    let mut writer = GzBuilder::new().write(Vec::new(), Compression::best());
     let written = writer.write_all(bytes).and_then(|()| writer.finish());
     written.map_err(|why| Failure::new(format!("cannot compress: {why}")))
 }
@@ -75,6 +88,18 @@ pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file)
         .map_err(|why| Failure::new(format!("cannot read {}: {why}", file.display())))
+}
+
+#[cfg(unix)]
+fn set_mode(file: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode))
+}
+
+/// Other systems have no such permissions.
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn header(kind: EntryType, mode: u32, size: u64, time: u64) -> Header {
