@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
+use super::release::timestamp;
 use super::tree::{Tree, gzip, read};
 use super::{Checked, Installed, Kind, Release, pages};
 use crate::process::{captured, run as shown};
@@ -103,8 +103,7 @@ fn fields(release: &Release, files: &Tree) -> Result<String, Failure> {
 }
 
 fn changelog(release: &Release) -> Result<String, Failure> {
-    let time = i64::try_from(release.time).ok().and_then(|time| Timestamp::from_second(time).ok());
-    let time = time.ok_or_else(|| Failure::new(format!("{} is not a time", release.time)))?;
+    let time = timestamp(release.time)?;
     let date = rfc2822::to_string(&time.to_zoned(jiff::tz::TimeZone::UTC))
         .map_err(|why| Failure::new(format!("cannot write the date: {why}")))?;
     Ok(format!(

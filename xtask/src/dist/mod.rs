@@ -5,10 +5,13 @@
 //! line in [`KINDS`]. Checksums, the start on the emulator and CI follow from that.
 
 mod deb;
+mod dockerfile;
+mod image;
 mod libraries;
 mod pages;
 mod program;
 mod release;
+mod sbom;
 mod sums;
 mod tarball;
 mod tree;
@@ -19,10 +22,13 @@ use std::process::Command;
 
 use clap::Args;
 
+use crate::conformance;
+use crate::packaging;
 use crate::pgo;
 use crate::process;
 use crate::report::{Failure, Report, verdict};
 use crate::setup::Need;
+use crate::soak;
 use crate::workspace::{cargo, make_folder, target};
 
 use program::Installed;
@@ -33,6 +39,9 @@ pub(crate) struct Options {
     /// Packs this program instead of building one with profile-guided optimisation.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Leaves out conformance and the minute of soak, which run on the packed program.
+    #[arg(long)]
+    packages_only: bool,
 }
 
 /// A kind of package.
@@ -56,9 +65,9 @@ struct Kind {
 type Checked = (String, Result<(), Failure>);
 
 /// Every kind of package.
-const KINDS: &[Kind] = &[tarball::KIND, deb::KIND];
+const KINDS: &[Kind] = &[tarball::KIND, deb::KIND, image::KIND];
 
-/// What the system has to have for [`run`] and [`check`].
+/// What the system has to have for [`run`] and [`ci`].
 pub(crate) fn needs() -> Vec<Need> {
     made_here().flat_map(|kind| kind.needs).chain(release::NEEDS).copied().collect()
 }
@@ -70,11 +79,22 @@ fn made_here() -> impl Iterator<Item = &'static Kind> {
 /// Builds the program, packs it, and checks the packages.
 pub(crate) fn run(report: &mut Report, options: &Options) {
     let Some(binary) = options.binary.clone().or_else(|| build(report)) else { return };
-    check(report, &binary);
+    let Some(release) = pack(report, &binary) else { return };
+    // The suites use signals and limits that other systems do not have.
+    if cfg!(target_os = "linux") && !options.packages_only {
+        conformance::run_on(report, &release.program);
+        soak::run_on(report, &release.program);
+    }
 }
 
-/// Packs `binary`, installs each package into an empty folder, and runs it on the emulator.
-pub(crate) fn check(report: &mut Report, binary: &Path) {
+/// What CI checks of the packages, with the release binary that it has built.
+pub(crate) fn ci(report: &mut Report) {
+    pack(report, &target().join("release").join(release::PROGRAM));
+}
+
+/// Packs `binary`, installs each package into an empty folder, and runs it on the emulator. `None` if
+/// there is nothing to pack.
+fn pack(report: &mut Report, binary: &Path) -> Option<Release> {
     let release = report.step("parts of the packages", || {
         clear(&folder())?;
         clear(&work())?;
@@ -87,7 +107,7 @@ pub(crate) fn check(report: &mut Report, binary: &Path) {
         }
         Ok(release)
     });
-    let Some(release) = release else { return };
+    let release = release?;
     let kinds = made_here();
     let built: Vec<_> = kinds
         .filter_map(|kind| {
@@ -99,6 +119,7 @@ pub(crate) fn check(report: &mut Report, binary: &Path) {
             Some((kind, files))
         })
         .collect();
+    let listed = report.step("SBOM", || sbom::write(&release));
     report.step("SHA256SUMS", || sums::write(&release.folder()));
     for (kind, files) in built {
         report.tests(&format!("{}, installed", kind.name), |counts| {
@@ -109,7 +130,12 @@ pub(crate) fn check(report: &mut Report, binary: &Path) {
             verdict(counts, checks.into_iter().chain((kind.checks)(&release, &installed)))
         });
     }
+    // The list of another system differs in names only, and Python is found in another way there.
+    if listed.is_some() && cfg!(target_os = "linux") {
+        report.step("SBOM, checked", || sbom::check(&release, &packaging::python()?));
+    }
     report.step("SHA256SUMS, checked", || sums::check(&release.folder()));
+    Some(release)
 }
 
 /// Builds the program that is packed. Only Linux has the profile: the training load binds processes to

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jiff::Timestamp;
+
 use super::libraries::Libraries;
 use super::tree::{Tree, read};
 use crate::process::{captured, run as shown};
@@ -12,7 +14,8 @@ use crate::setup::Need;
 use crate::workspace::{host, make_folder, root};
 
 /// What the system has to have for [`Release::prepare`].
-pub(super) const NEEDS: &[Need] = if cfg!(target_os = "linux") { &[Need::Binutils] } else { &[] };
+pub(super) const NEEDS: &[Need] =
+    if cfg!(target_os = "linux") { &[Need::Binutils, Need::Python] } else { &[] };
 
 /// One program for one system, and the files that go along with it.
 #[derive(Debug)]
@@ -119,6 +122,17 @@ fn manual(program: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
         Ok((entry.file_name().to_string_lossy().into_owned(), read(&entry.path())?))
     });
     pages.collect()
+}
+
+/// The time as `2026-11-26T17:00:00Z`.
+pub(super) fn rfc3339(seconds: u64) -> Result<String, Failure> {
+    Ok(timestamp(seconds)?.to_string())
+}
+
+/// The time as a value of its own.
+pub(super) fn timestamp(seconds: u64) -> Result<Timestamp, Failure> {
+    let time = i64::try_from(seconds).ok().and_then(|time| Timestamp::from_second(time).ok());
+    time.ok_or_else(|| Failure::new(format!("{seconds} is not a time")))
 }
 
 fn time() -> Result<u64, Failure> {
