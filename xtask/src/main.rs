@@ -32,6 +32,7 @@ mod soak;
 mod spelling;
 mod test;
 mod tools;
+mod unix;
 mod worker;
 mod workflows;
 mod workspace;

@@ -12,6 +12,7 @@ use super::{Checked, Installed, Kind, Release, pages};
 use crate::process::{captured, run as shown};
 use crate::report::Failure;
 use crate::setup::{Need, is_root};
+use crate::unix::mode;
 use crate::workspace::{make_folder, read as read_text, root, write};
 
 pub(super) const KIND: Kind = Kind {
@@ -175,19 +176,11 @@ fn unit_starts_it(prefix: &Path) -> Result<(), Failure> {
     }
 }
 
-#[cfg(unix)]
-fn has_mode(file: &Path, mode: u32) -> Result<(), Failure> {
-    use std::os::unix::fs::PermissionsExt;
-    let found = std::fs::metadata(file).map(|it| it.permissions().mode() & 0o7777);
-    match found {
-        Ok(found) if found == mode => Ok(()),
-        found => Err(Failure::new(format!("{}: {found:?} and not {mode:o}", file.display()))),
+fn has_mode(file: &Path, expected: u32) -> Result<(), Failure> {
+    match mode(file) {
+        Ok(Some(found)) if found == expected => Ok(()),
+        found => Err(Failure::new(format!("{}: {found:?}, not {expected:o}", file.display()))),
     }
-}
-
-#[cfg(not(unix))]
-fn has_mode(_: &Path, _: u32) -> Result<(), Failure> {
-    Err(Failure::new("this system has no such permissions"))
 }
 
 fn lintian(release: &Release) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use flate2::{Compression, GzBuilder};
 use tar::{EntryType, Header};
 
 use crate::report::Failure;
+use crate::unix::set_mode;
 
 /// Files by their paths, which are relative and have slashes. Their folders follow from the paths.
 #[derive(Debug, Default, Clone)]
@@ -88,18 +89,6 @@ pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file)
         .map_err(|why| Failure::new(format!("cannot read {}: {why}", file.display())))
-}
-
-#[cfg(unix)]
-fn set_mode(file: &Path, mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode))
-}
-
-/// Other systems have no such permissions.
-#[cfg(not(unix))]
-fn set_mode(_: &Path, _: u32) -> std::io::Result<()> {
-    Ok(())
 }
 
 fn header(kind: EntryType, mode: u32, size: u64, time: u64) -> Header {
