@@ -6,7 +6,7 @@ use std::process::Command;
 
 use jiff::fmt::rfc2822;
 
-use super::release::timestamp;
+use super::release::{NOTICES, timestamp};
 use super::tree::{Tree, gzip, read};
 use super::{Checked, Installed, Kind, Release, pages};
 use crate::process::{captured, run as shown};
@@ -76,6 +76,8 @@ fn files(release: &Release) -> Result<Tree, Failure> {
         gzip(changelog(release)?.as_bytes())?,
     );
     tree.add(format!("{documents}/README.md.gz"), 0o644, gzip(&read(&root().join("README.md"))?)?);
+    let notices = gzip(release.linked.notices()?.as_bytes())?;
+    tree.add(format!("{documents}/{NOTICES}.gz"), 0o644, notices);
     let example = root().join("docs/config.example.toml");
     tree.add_copy(format!("{documents}/examples/config.example.toml"), 0o644, &example)?;
     let overrides = "usr/share/lintian/overrides/code-assist-proxy";

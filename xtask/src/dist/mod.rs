@@ -8,6 +8,7 @@ mod deb;
 mod dockerfile;
 mod image;
 mod libraries;
+mod notices;
 mod pages;
 mod program;
 mod release;

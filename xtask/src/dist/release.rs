@@ -7,6 +7,7 @@ use std::process::Command;
 use jiff::Timestamp;
 
 use super::libraries::Libraries;
+use super::sbom::Linked;
 use super::tree::{Tree, read};
 use crate::process::{captured, run as shown};
 use crate::report::Failure;
@@ -33,6 +34,8 @@ pub(crate) struct Release {
     pub(crate) debug: Option<PathBuf>,
     /// The manual pages by their file names.
     pub(crate) manual: Vec<(String, Vec<u8>)>,
+    /// The crates in the program.
+    pub(super) linked: Linked,
     /// Completion scripts: the shell, the name that it looks for, and the script.
     pub(crate) completions: Vec<(&'static str, &'static str, Vec<u8>)>,
 }
@@ -48,9 +51,11 @@ impl Release {
             let script = captured(Command::new(&program).args(["completions", shell]))?;
             Ok((*shell, *name, script.into_bytes()))
         });
+        let target = host()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            target: host()?,
+            linked: Linked::into(&target)?,
+            target,
             time: time()?,
             manual: manual(&program)?,
             completions: completions.collect::<Result<_, Failure>>()?,
@@ -85,6 +90,7 @@ impl Release {
         for path in ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"] {
             tree.add_copy(path, 0o644, &root().join(path))?;
         }
+        tree.add(NOTICES, 0o644, self.linked.notices()?);
         Ok(tree)
     }
 }
@@ -146,6 +152,9 @@ fn time() -> Result<u64, Failure> {
     };
     text.trim().parse().map_err(|_| Failure::new(format!("{text:?} is not a time in seconds")))
 }
+
+/// The file with the licences of libraries.
+pub(super) const NOTICES: &str = "LICENSES-OF-LIBRARIES";
 
 /// The program's file name.
 pub(super) const PROGRAM: &str =

@@ -10,27 +10,49 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::Release;
 use super::release::rfc3339;
 use super::sums::sha256;
+use super::{Release, notices};
 use crate::process::{captured, run as shown};
 use crate::report::Failure;
 use crate::workspace::{cargo, read as read_text, root, write as write_text};
 
+/// What is linked into the program for a system.
+#[derive(Debug)]
+pub(super) struct Linked {
+    crates: Crates,
+    /// The output of `cargo metadata`.
+    metadata: Value,
+}
+
+impl Linked {
+    /// Asks cargo.
+    pub(super) fn into(target: &str) -> Result<Self, Failure> {
+        let mut tree = cargo("tree");
+        tree.args(["--locked", "--package", "code-assist-proxy"]);
+        tree.args(["--edges", "normal,no-proc-macro", "--target", target]);
+        let crates = captured(tree.args(["--prefix", "depth", "--format", " {p}"]))?;
+        let metadata = captured(cargo("metadata").args(["--locked", "--format-version", "1"]))?;
+        let metadata = serde_json::from_str(&metadata)
+            .map_err(|why| Failure::new(format!("cannot read `cargo metadata`: {why}")))?;
+        Ok(Self { crates: Crates::in_tree(&crates)?, metadata })
+    }
+
+    /// The licences of all crates but the program itself.
+    pub(super) fn notices(&self) -> Result<String, Failure> {
+        let crates = self.crates.edges.keys().filter(|name| **name != self.crates.root);
+        notices::of(crates, &self.metadata)
+    }
+}
+
 /// Writes the list beside the packages.
 pub(super) fn write(release: &Release) -> Result<(), Failure> {
-    let mut tree = cargo("tree");
-    tree.args(["--locked", "--package", "code-assist-proxy", "--edges", "normal,no-proc-macro"]);
-    tree.args(["--target", &release.target, "--prefix", "depth", "--format", " {p}"]);
-    let crates = Crates::in_tree(&captured(&mut tree)?)?;
-    let metadata = captured(cargo("metadata").args(["--locked", "--format-version", "1"]))?;
-    let metadata = serde_json::from_str(&metadata)
-        .map_err(|why| Failure::new(format!("cannot read `cargo metadata`: {why}")))?;
+    let Linked { crates, metadata } = &release.linked;
     let lock = read_text(&root().join("Cargo.lock"))?;
     let rustc = captured(Command::new("rustc").arg("--version"))?;
     let program = sha256(&release.program_bytes()?);
     let list =
-        crates.document(&metadata, &checksums(&lock), &rustc, &program, &rfc3339(release.time)?)?;
+        crates.document(metadata, &checksums(&lock), &rustc, &program, &rfc3339(release.time)?)?;
     println!("    {} crates", crates.edges.len());
     write_text(&path(release), &format!("{list:#}\n"))
 }
@@ -63,7 +85,7 @@ struct Crates {
 }
 
 /// A name and a version.
-type Crate = (String, String);
+pub(super) type Crate = (String, String);
 
 impl Crates {
     /// Reads `cargo tree`: the depth, the name and the version in each line.
@@ -100,10 +122,7 @@ impl Crates {
         program: &str,
         time: &str,
     ) -> Result<Value, Failure> {
-        let packages = metadata["packages"].as_array().into_iter().flatten();
-        let packages: BTreeMap<_, _> = packages
-            .map(|package| ((text(package, "name"), text(package, "version")), package))
-            .collect();
+        let packages = packages(metadata);
         let standard = standard_library(rustc)?;
         let mut components = vec![standard.clone()];
         for (name, version) in self.edges.keys().filter(|name| **name != self.root) {
@@ -145,6 +164,12 @@ impl Crates {
             "dependencies": dependencies,
         }))
     }
+}
+
+/// The packages in the output of `cargo metadata`, by name and version.
+pub(super) fn packages(metadata: &Value) -> BTreeMap<(&str, &str), &Value> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    packages.map(|package| ((text(package, "name"), text(package, "version")), package)).collect()
 }
 
 fn component(kind: &str, key: &Crate, package: &Value) -> Value {
@@ -213,7 +238,8 @@ fn purl((name, version): &Crate) -> String {
     format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"))
 }
 
-fn text<'a>(package: &'a Value, name: &str) -> &'a str {
+/// A value that is text, else nothing.
+pub(super) fn text<'a>(package: &'a Value, name: &str) -> &'a str {
     package[name].as_str().unwrap_or_default()
 }
 
