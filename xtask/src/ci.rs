@@ -2,11 +2,11 @@
 
 use crate::report::Report;
 use crate::setup::Need;
-use crate::{agents, costs, deny, fuzz, lint, smoke, soak, test};
+use crate::{agents, costs, deny, dist, fuzz, lint, smoke, soak, test};
 
 /// What the system has to have for [`run`].
 pub(crate) fn needs() -> Vec<Need> {
-    [test::NEEDS, agents::NEEDS, lint::NEEDS, costs::NEEDS, fuzz::NEEDS].concat()
+    [test::NEEDS, agents::NEEDS, lint::NEEDS, costs::NEEDS, fuzz::NEEDS, &dist::needs()].concat()
 }
 
 /// Builds first and checks then. A build keeps only one processor busy for much of its time, so two
@@ -26,6 +26,7 @@ pub(crate) fn run(report: &mut Report) {
     );
     if smoke.is_some() {
         smoke::check(report);
+        dist::ci(report);
     }
     test::check(report, built);
     if let Some(agents) = agents {

@@ -1,5 +1,7 @@
 //! The cases that hold for the native binary and for the Worker, run against one after the other.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::process;
@@ -33,13 +35,25 @@ impl Subject {
 /// Runs the same cases against every subject. Ignored cases are run too: a case that one build cannot
 /// pass is a failure.
 pub(crate) fn run(report: &mut Report, subjects: &[Subject]) {
-    for subject in subjects.iter().map(|subject| subject.name()) {
-        for suite in SUITES {
-            report.tests(&format!("{} of the {subject} build", suite.target), |counts| {
-                let mut command = suite.command()?;
-                process::test(command.env("CONFORMANCE_SUBJECT", subject), LIMIT, counts)
-            });
-        }
+    for subject in subjects {
+        run_suites(report, *subject, subject.name(), |_| ());
+    }
+}
+
+/// Runs the cases against a native binary that was built before.
+pub(crate) fn run_on(report: &mut Report, binary: &Path) {
+    run_suites(report, Subject::Native, "packed", |command| {
+        command.env("PROXY_BINARY", binary);
+    });
+}
+
+fn run_suites(report: &mut Report, subject: Subject, name: &str, prepare: impl Fn(&mut Command)) {
+    for suite in SUITES {
+        report.tests(&format!("{} of the {name} build", suite.target), |counts| {
+            let mut command = suite.command()?;
+            prepare(command.env("CONFORMANCE_SUBJECT", subject.name()));
+            process::test(&mut command, LIMIT, counts)
+        });
     }
 }
 

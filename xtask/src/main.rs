@@ -32,6 +32,7 @@ mod soak;
 mod spelling;
 mod test;
 mod tools;
+mod unix;
 mod worker;
 mod workflows;
 mod workspace;
@@ -147,11 +148,11 @@ enum Command {
     /// Makes what people install in target/dist, and tries every package.
     ///
     /// Builds as `pgo` does on Linux. Each package is installed into an empty folder and started on the
-    /// emulator.
+    /// emulator; conformance and a minute of soak run on the packed program.
     Dist(dist::Options),
     /// Writes docs/CONFIG.md and docs/FAULTS.md anew, and builds the documentation of all crates.
     Docs,
-    /// Runs smoke, test, agents, lint, costs, deny, fuzz and soak, as .ci/run does.
+    /// Runs smoke, dist's packages, test, agents, lint, costs, deny, fuzz and soak, as .ci/run does.
     Ci,
 }
 
@@ -254,7 +255,7 @@ mod tests {
             "docs",
             "pgo",
             "dist",
-            "dist --binary x",
+            "dist --binary x --packages-only",
             "ci",
             "fuzz",
             "fuzz --seconds 60 sse",

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::process;
-use crate::report::Report;
+use crate::report::{Failure, Report};
 use crate::setup::Need;
 use crate::tools::venv;
 use crate::workspace::{root, target};
@@ -17,16 +17,18 @@ pub(crate) const NEEDS: &[Need] = &[Need::Python, Need::Haproxy, Need::Promtool]
 /// Checks the Dockerfile, the Compose file, the Kubernetes manifests, and the settings of HAProxy and
 /// Prometheus.
 pub(crate) fn run(report: &mut Report) {
-    let python = report.step("Python packages for packaging", || {
-        venv(&folder().join("requirements.txt"), &target().join("packaging"))
-    });
-    let Some(python) = python else { return };
+    let Some(python) = report.step("Python packages for packaging", python) else { return };
     report.tests("packaging", |counts| {
         let mut pytest = Command::new(python);
         pytest.args(["-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", "."]);
         pytest.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(folder());
         process::test(&mut pytest, LIMIT, counts)
     });
+}
+
+/// A `python` that has what packaging is checked with.
+pub(crate) fn python() -> Result<PathBuf, Failure> {
+    venv(&folder().join("requirements.txt"), &target().join("packaging"))
 }
 
 fn folder() -> PathBuf {

@@ -27,8 +27,14 @@ pub(crate) enum Need {
     Chromium,
     /// libFuzzer is built from C++ source.
     Cxx,
+    /// Builds and installs packages.
+    Dpkg,
+    /// Renders manual pages.
+    Groff,
     /// A load balancer in the tests of several processes, and a reference for `bench`.
     Haproxy,
+    /// Checks packages for Debian.
+    Lintian,
     /// A reference for `bench`.
     Nginx,
     /// Node with npm.
@@ -39,6 +45,8 @@ pub(crate) enum Need {
     Python,
     /// A Redis server and its client.
     Redis,
+    /// The shells besides bash that have completions.
+    Shells,
     /// Counts instructions.
     Valgrind,
     /// A Rust compiler with the source of its standard library, and a linker for wasm32.
@@ -50,12 +58,16 @@ impl Need {
         Self::Binutils,
         Self::Chromium,
         Self::Cxx,
+        Self::Dpkg,
+        Self::Groff,
         Self::Haproxy,
+        Self::Lintian,
         Self::Nginx,
         Self::Node,
         Self::Promtool,
         Self::Python,
         Self::Redis,
+        Self::Shells,
         Self::Valgrind,
         Self::WorkerCompiler,
     ];
@@ -65,12 +77,16 @@ impl Need {
             Self::Binutils => "binutils (`objcopy`, `readelf`)",
             Self::Chromium => "Chromium (`/usr/bin/chromium`)",
             Self::Cxx => "a C++ compiler (`c++`)",
+            Self::Dpkg => "dpkg (`dpkg`, `dpkg-deb`)",
+            Self::Groff => "groff",
             Self::Haproxy => "HAProxy",
+            Self::Lintian => "lintian",
             Self::Nginx => "nginx",
             Self::Node => "Node with npm (`node`, `npm`)",
             Self::Promtool => "promtool",
             Self::Python => "Python 3 with venv and pip (`python3`)",
             Self::Redis => "Redis (`redis-server`, `redis-cli`)",
+            Self::Shells => "the shells fish and zsh",
             Self::Valgrind => "valgrind",
             Self::WorkerCompiler => "a compiler for the Worker (rust-src, or Debian's rustc-web)",
         }
@@ -82,13 +98,17 @@ impl Need {
             Self::Binutils => has("objcopy") && has("readelf"),
             Self::Chromium => has("/usr/bin/chromium"),
             Self::Cxx => has("c++"),
+            Self::Dpkg => has("dpkg") && has("dpkg-deb"),
+            Self::Groff => has("groff"),
             Self::Haproxy => program("haproxy", "-v").is_some(),
+            Self::Lintian => has("lintian"),
             Self::Nginx => program("nginx", "-v").is_some(),
             Self::Node => has("node") && has("npm"),
             Self::Promtool => has("promtool"),
             // Debian has ensurepip in a package of its own: `import venv` alone succeeds without it.
             Self::Python => answers(Command::new("python3").args(["-c", "import venv, ensurepip"])),
             Self::Redis => has("redis-server") && has("redis-cli"),
+            Self::Shells => has("fish") && has("zsh"),
             Self::Valgrind => has("valgrind"),
             Self::WorkerCompiler => compiler::is_there(),
         }
@@ -99,12 +119,16 @@ impl Need {
             Self::Binutils => &["binutils"],
             Self::Chromium => &["chromium"],
             Self::Cxx => &["g++"],
+            Self::Dpkg => &["dpkg"],
+            Self::Groff => &["groff-base"],
             Self::Haproxy => &["haproxy"],
+            Self::Lintian => &["lintian"],
             Self::Nginx => &["nginx"],
             Self::Node => &["nodejs", "npm"],
             Self::Promtool => &["prometheus"],
             Self::Python => &["python3", "python3-venv", "python3-pip"],
             Self::Redis => &["redis-server", "redis-tools"],
+            Self::Shells => &["fish", "zsh"],
             // valgrind does not start without the symbols of the dynamic linker (libc6-dbg).
             Self::Valgrind => &["valgrind", "libc6-dbg"],
             Self::WorkerCompiler => compiler::DEBIAN_PACKAGES,
@@ -199,7 +223,7 @@ fn names(needs: &[Need]) -> String {
     needs.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ")
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     captured(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 

@@ -1,5 +1,7 @@
 //! A long mixed load with random faults: `crates/server/tests/soak`.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
@@ -24,7 +26,19 @@ impl Default for Options {
     }
 }
 
+/// Sends the load to the binary that cargo builds for the test.
 pub(crate) fn run(report: &mut Report, options: &Options) {
+    run_with(report, options, |_| ());
+}
+
+/// Sends a minute of the load to a binary that was built before.
+pub(crate) fn run_on(report: &mut Report, binary: &Path) {
+    run_with(report, &Options::default(), |soak| {
+        soak.env("PROXY_BINARY", binary);
+    });
+}
+
+fn run_with(report: &mut Report, options: &Options, prepare: impl Fn(&mut Command)) {
     report.tests(&format!("soak of {} minutes", options.minutes), |counts| {
         let traffic = Duration::from_secs_f64(options.minutes * 60.0);
         let mut soak = SOAK.command()?;
@@ -32,6 +46,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
         if let Some(seed) = options.seed {
             soak.env("SOAK_SEED", seed.to_string());
         }
+        prepare(&mut soak);
         process::test(&mut soak, traffic + GRACE, counts)
     });
 }

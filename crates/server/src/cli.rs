@@ -125,6 +125,12 @@ pub(crate) enum Task {
         /// The shell to print it for
         shell: Shell,
     },
+    /// Write the manual pages of all commands into a folder
+    #[command(after_help = MAN_FOOT, after_long_help = MAN_FOOT)]
+    Man {
+        /// Where to write; made if it is not there
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -344,6 +350,10 @@ const COMPLETIONS_FOOT: &str = "\
 Examples:
   code-assist-proxy completions bash > ~/.local/share/bash-completion/completions/code-assist-proxy
   code-assist-proxy completions zsh > ~/.zfunc/_code-assist-proxy";
+
+const MAN_FOOT: &str = "\
+Example:
+  code-assist-proxy man ~/.local/share/man/man1 && man code-assist-proxy-serve";
 
 const SETTINGS_FOOT: &str = "\
 Every setting is a flag here too; `code-assist-proxy serve --help` lists them.

@@ -21,6 +21,7 @@ mod keys_command;
 mod kv;
 mod listen;
 mod local_request;
+mod manual;
 mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
@@ -114,6 +115,11 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         print(&String::from_utf8_lossy(&script));
         return Ok(());
     }
+    if let Task::Man { folder } = &invocation.task {
+        return manual::write(folder).map_err(|error| {
+            CommandError::runtime(format!("cannot write into {}: {error}", folder.display()))
+        });
+    }
 
     let emulated = match &invocation.task {
         Task::Serve(serve) => serve.emulator,
@@ -141,7 +147,8 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         | Task::Completions { .. }
         | Task::Config
         | Task::Health { .. }
-        | Task::Keys(_) => Ok(()),
+        | Task::Keys(_)
+        | Task::Man { .. } => Ok(()),
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {

@@ -4,10 +4,16 @@
 //! build it, install it and check it. A new kind is a module here with a constant of that type, and a
 //! line in [`KINDS`]. Checksums, the start on the emulator and CI follow from that.
 
-mod glibc;
+mod deb;
+mod dockerfile;
+mod image;
+mod libraries;
+mod notices;
 mod npm;
+mod pages;
 mod program;
 mod release;
+mod sbom;
 mod sums;
 mod tarball;
 mod tree;
@@ -19,10 +25,13 @@ use std::process::Command;
 
 use clap::Args;
 
+use crate::conformance;
+use crate::packaging;
 use crate::pgo;
 use crate::process;
 use crate::report::{Failure, Report, verdict};
 use crate::setup::Need;
+use crate::soak;
 use crate::workspace::{cargo, make_folder, target};
 
 use program::Installed;
@@ -33,6 +42,9 @@ pub(crate) struct Options {
     /// Packs this program instead of building one with profile-guided optimisation.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Leaves out conformance and the minute of soak, which run on the packed program.
+    #[arg(long)]
+    packages_only: bool,
 }
 
 /// A kind of package.
@@ -40,8 +52,8 @@ pub(crate) struct Options {
 struct Kind {
     /// The title of its steps, such as `tarball`.
     name: &'static str,
-    /// Whether it is made on a system, given by its target triple.
-    is_made_for: fn(&str) -> bool,
+    /// Whether it is made on the system that this runs on.
+    is_made_here: bool,
     /// What building, installing and checking it need.
     needs: &'static [Need],
     /// Writes the package to [`Release::folder`]. The paths of its files.
@@ -56,29 +68,50 @@ struct Kind {
 type Checked = (String, Result<(), Failure>);
 
 /// Every kind of package.
-const KINDS: &[Kind] = &[npm::KIND, tarball::KIND, wheel::KIND];
+const KINDS: &[Kind] = &[tarball::KIND, deb::KIND, wheel::KIND, npm::KIND, image::KIND];
 
-/// What the system has to have for [`run`] and [`check`].
+/// What the system has to have for [`run`] and [`ci`].
 pub(crate) fn needs() -> Vec<Need> {
-    KINDS.iter().flat_map(|kind| kind.needs).chain(release::NEEDS).copied().collect()
+    made_here().flat_map(|kind| kind.needs).chain(release::NEEDS).copied().collect()
+}
+
+fn made_here() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().filter(|kind| kind.is_made_here)
 }
 
 /// Builds the program, packs it, and checks the packages.
 pub(crate) fn run(report: &mut Report, options: &Options) {
     let Some(binary) = options.binary.clone().or_else(|| build(report)) else { return };
-    check(report, &binary);
+    let Some(release) = pack(report, &binary) else { return };
+    // The suites use signals and limits that other systems do not have.
+    if cfg!(target_os = "linux") && !options.packages_only {
+        conformance::run_on(report, &release.program);
+        soak::run_on(report, &release.program);
+    }
 }
 
-/// Packs `binary`, installs each package into an empty folder, and runs it on the emulator.
-pub(crate) fn check(report: &mut Report, binary: &Path) {
+/// What CI checks of the packages, with the release binary that it has built.
+pub(crate) fn ci(report: &mut Report) {
+    pack(report, &target().join("release").join(release::PROGRAM));
+}
+
+/// Packs `binary`, installs each package into an empty folder, and runs it on the emulator. `None` if
+/// there is nothing to pack.
+fn pack(report: &mut Report, binary: &Path) -> Option<Release> {
     let release = report.step("parts of the packages", || {
         clear(&folder())?;
         clear(&work())?;
         make_folder(&folder())?;
-        Release::prepare(binary)
+        let release = Release::prepare(binary)?;
+        if cfg!(target_os = "linux")
+            && let Some(version) = release.libraries()?.glibc()
+        {
+            println!("    the program starts with glibc {} or later", libraries::dotted(&version));
+        }
+        Ok(release)
     });
-    let Some(release) = release else { return };
-    let kinds = KINDS.iter().filter(|kind| (kind.is_made_for)(&release.target));
+    let release = release?;
+    let kinds = made_here();
     let built: Vec<_> = kinds
         .filter_map(|kind| {
             let files = report.step(kind.name, || {
@@ -89,6 +122,7 @@ pub(crate) fn check(report: &mut Report, binary: &Path) {
             Some((kind, files))
         })
         .collect();
+    let listed = report.step("SBOM", || sbom::write(&release));
     report.step("SHA256SUMS", || sums::write(&release.folder()));
     for (kind, files) in built {
         report.tests(&format!("{}, installed", kind.name), |counts| {
@@ -99,7 +133,12 @@ pub(crate) fn check(report: &mut Report, binary: &Path) {
             verdict(counts, checks.into_iter().chain((kind.checks)(&release, &installed)))
         });
     }
+    // The list of another system differs in names only, and Python is found in another way there.
+    if listed.is_some() && cfg!(target_os = "linux") {
+        report.step("SBOM, checked", || sbom::check(&release, &packaging::python()?));
+    }
     report.step("SHA256SUMS, checked", || sums::check(&release.folder()));
+    Some(release)
 }
 
 /// Builds the program that is packed. Only Linux has the profile: the training load binds processes to

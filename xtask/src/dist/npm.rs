@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::release::{PROGRAM, REPOSITORY, SUMMARY};
+use super::release::{HAS_PLATFORM, PROGRAM, REPOSITORY, SUMMARY};
 use super::tree::{Tree, gzip};
 use super::{Checked, Installed, Kind, Release};
 use crate::http;
@@ -24,7 +24,7 @@ use crate::workspace::{make_folder, read, root, utf8, write};
 
 pub(super) const KIND: Kind = Kind {
     name: "npm packages",
-    is_made_for: |target| Platform::of(target).is_some(),
+    is_made_here: HAS_PLATFORM,
     needs: &[Need::Node],
     build,
     install,
@@ -67,11 +67,13 @@ impl Platform {
 fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
     let platform = Platform::of(&release.target)
         .ok_or_else(|| Failure::new(format!("there is no npm package for {}", release.target)))?;
-    let mut launcher = licences()?;
+    let mut launcher = Tree::default();
+    launcher.add_below("package", &release.licences()?);
     launcher.add("package/package.json", 0o644, text(&launcher_json(&release.version)));
     launcher.add_copy("package/README.md", 0o644, &source("README.md"))?;
     launcher.add_copy("package/launcher.js", 0o755, &source("launcher.js"))?;
-    let mut program = licences()?;
+    let mut program = Tree::default();
+    program.add_below("package", &release.licences()?);
     program.add("package/package.json", 0o644, text(&program_json(platform, &release.version)));
     program.add(format!("package/bin/{PROGRAM}"), 0o755, release.program_bytes()?);
     let files = [("", launcher), (&*format!("-{}", platform.name), program)];
@@ -116,14 +118,6 @@ fn program_json(platform: &Platform, version: &str) -> Value {
         package["libc"] = json!(["glibc"]);
     }
     package
-}
-
-fn licences() -> Result<Tree, Failure> {
-    let mut tree = Tree::default();
-    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
-        tree.add_copy(format!("package/{licence}"), 0o644, &root().join(licence))?;
-    }
-    Ok(tree)
 }
 
 /// Installs both from their files.

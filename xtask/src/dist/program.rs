@@ -55,3 +55,23 @@ impl Installed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unix::set_mode;
+
+    #[test]
+    fn a_package_without_its_program_or_with_another_version_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        let installed = Installed::at(folder.path().to_owned(), "program");
+        let failure = installed.has_version("1.2.3").unwrap_err().to_string();
+        assert!(failure.starts_with("cannot start"), "{failure}");
+        std::fs::write(&program, "#!/bin/sh\necho code-assist-proxy 1.2.3\n").unwrap();
+        set_mode(&program, 0o755).unwrap();
+        installed.has_version("1.2.3").unwrap();
+        let failure = installed.has_version("1.2.4").unwrap_err().to_string();
+        assert!(failure.contains("and not 1.2.4"), "{failure}");
+    }
+}

@@ -1,8 +1,13 @@
 //! What all kinds of packages are made from.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jiff::Timestamp;
+
+use super::libraries::Libraries;
+use super::sbom::Linked;
 use super::tree::{Tree, read};
 use crate::process::{captured, run as shown};
 use crate::report::Failure;
@@ -10,7 +15,8 @@ use crate::setup::Need;
 use crate::workspace::{host, make_folder, root};
 
 /// What the system has to have for [`Release::prepare`].
-pub(super) const NEEDS: &[Need] = if cfg!(target_os = "linux") { &[Need::Binutils] } else { &[] };
+pub(super) const NEEDS: &[Need] =
+    if cfg!(target_os = "linux") { &[Need::Binutils, Need::Python] } else { &[] };
 
 /// One program for one system, and the files that go along with it.
 #[derive(Debug)]
@@ -26,6 +32,10 @@ pub(crate) struct Release {
     pub(crate) program: PathBuf,
     /// The debug information of [`Release::program`], where it is a file of its own.
     pub(crate) debug: Option<PathBuf>,
+    /// The manual pages by their file names.
+    pub(crate) manual: Vec<(String, Vec<u8>)>,
+    /// The crates in the program.
+    pub(super) linked: Linked,
     /// Completion scripts: the shell, the name that it looks for, and the script.
     pub(crate) completions: Vec<(&'static str, &'static str, Vec<u8>)>,
 }
@@ -41,10 +51,13 @@ impl Release {
             let script = captured(Command::new(&program).args(["completions", shell]))?;
             Ok((*shell, *name, script.into_bytes()))
         });
+        let target = host()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            target: host()?,
+            linked: Linked::into(&target)?,
+            target,
             time: time()?,
+            manual: manual(&program)?,
             completions: completions.collect::<Result<_, Failure>>()?,
             program,
             debug,
@@ -66,12 +79,27 @@ impl Release {
         read(&self.program)
     }
 
+    /// What a program for Linux needs of the system.
+    pub(crate) fn libraries(&self) -> Result<Libraries, Failure> {
+        Libraries::of(&self.program)
+    }
+
     /// The licences and the documents that every package has, in the package's top folder.
     pub(crate) fn documents(&self) -> Result<Tree, Failure> {
-        let mut tree = Tree::default();
-        for path in ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"] {
+        let mut tree = self.licences()?;
+        for path in ["CHANGELOG.md", "README.md"] {
             tree.add_copy(path, 0o644, &root().join(path))?;
         }
+        Ok(tree)
+    }
+
+    /// The licences of the program and of its libraries.
+    pub(crate) fn licences(&self) -> Result<Tree, Failure> {
+        let mut tree = Tree::default();
+        for path in ["LICENSE-APACHE", "LICENSE-MIT"] {
+            tree.add_copy(path, 0o644, &root().join(path))?;
+        }
+        tree.add(NOTICES, 0o644, self.linked.notices()?);
         Ok(tree)
     }
 }
@@ -84,7 +112,7 @@ fn strip(binary: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
     make_folder(&folder)?;
     let program = folder.join(PROGRAM);
     if !cfg!(target_os = "linux") {
-        std::fs::copy(binary, &program)
+        fs::copy(binary, &program)
             .map_err(|why| Failure::new(format!("cannot copy {}: {why}", binary.display())))?;
         return Ok((program, None));
     }
@@ -97,6 +125,29 @@ fn strip(binary: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
         .map_err(|why| Failure::new(format!("{}: {why}", binary.display())))?;
     shown(objcopy.arg(binary).arg(PROGRAM).current_dir(&folder))?;
     Ok((program, Some(debug)))
+}
+
+/// Has the program write its manual, and reads it.
+fn manual(program: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let folder = super::work().join("parts/man");
+    shown(Command::new(program).arg("man").arg(&folder))?;
+    let failed = |why| Failure::new(format!("cannot read {}: {why}", folder.display()));
+    let pages = fs::read_dir(&folder).map_err(failed)?.map(|entry| {
+        let entry = entry.map_err(failed)?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), read(&entry.path())?))
+    });
+    pages.collect()
+}
+
+/// The time as `2026-11-26T17:00:00Z`.
+pub(super) fn rfc3339(seconds: u64) -> Result<String, Failure> {
+    Ok(timestamp(seconds)?.to_string())
+}
+
+/// The time as a value of its own.
+pub(super) fn timestamp(seconds: u64) -> Result<Timestamp, Failure> {
+    let time = i64::try_from(seconds).ok().and_then(|time| Timestamp::from_second(time).ok());
+    time.ok_or_else(|| Failure::new(format!("{seconds} is not a time")))
 }
 
 fn time() -> Result<u64, Failure> {
@@ -116,6 +167,14 @@ pub(super) const SUMMARY: &str =
     "A transparent proxy in front of Google's Gemini models: Gemini API, Vertex AI, Code Assist";
 
 pub(super) const REPOSITORY: &str = "https://github.com/code-assist-proxy/code-assist-proxy";
+
+/// The file with the licences of libraries.
+pub(super) const NOTICES: &str = "LICENSES-OF-LIBRARIES";
+
+/// Whether the registries of Python and npm have a name for this system. Those with another C library
+/// than glibc are left out.
+pub(super) const HAS_PLATFORM: bool =
+    cfg!(any(target_os = "macos", windows, all(target_os = "linux", target_env = "gnu")));
 
 /// The program's file name.
 pub(super) const PROGRAM: &str =

@@ -2,28 +2,27 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::release::PROGRAM;
 use super::tree::{Tree, gzip, read};
-use super::{Checked, Installed, Kind, Release, unpack};
-use crate::process::run as shown;
+use super::{Checked, Installed, Kind, Release, pages, unpack};
 use crate::report::Failure;
 use crate::workspace::root;
 
 pub(super) const KIND: Kind =
-    Kind { name: "tarball", is_made_for: |_| true, needs: &[], build, install, checks };
+    Kind { name: "tarball", is_made_here: true, needs: pages::NEEDS, build, install, checks };
 
 /// Everything is in one folder of the archive's name. The debug information is an archive of its own.
 fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
     let top = release.name();
     let mut tree = Tree::default();
-    for (path, mode, bytes) in release.documents()?.files() {
-        tree.add(format!("{top}/{path}"), mode, bytes);
-    }
+    tree.add_below(&top, &release.documents()?);
     tree.add(format!("{top}/{PROGRAM}"), 0o755, release.program_bytes()?);
     for (shell, name, script) in &release.completions {
         tree.add(format!("{top}/completions/{shell}/{name}"), 0o644, &**script);
+    }
+    for (page, text) in &release.manual {
+        tree.add(format!("{top}/man/man1/{page}"), 0o644, &**text);
     }
     for (name, path) in FILES {
         tree.add_copy(format!("{top}/{name}"), 0o644, &root().join(path))?;
@@ -52,22 +51,21 @@ fn install(release: &Release, files: &[PathBuf], prefix: &Path) -> Result<Instal
 
 fn checks(release: &Release, installed: &Installed) -> Vec<Checked> {
     let top = &installed.prefix;
-    let bash = top.join("completions/bash/code-assist-proxy");
-    let mut parse = Command::new("bash");
-    vec![
-        ("bash reads its completions".to_owned(), shown(parse.arg("-n").arg(bash))),
-        (
-            "it holds the documents".to_owned(),
-            release.documents().and_then(|documents| {
-                let kept =
-                    |(path, _, bytes): (&str, u32, &[u8])| match read(&top.join(path))? == bytes {
-                        true => Ok(()),
-                        false => Err(Failure::new(format!("{path} is another file"))),
-                    };
-                documents.files().try_for_each(kept)
-            }),
-        ),
-    ]
+    let mut checks = vec![("it holds the documents".to_owned(), holds_documents(release, top))];
+    if cfg!(target_os = "linux") {
+        checks.push(("its pages can be shown".to_owned(), pages::check(&top.join("man/man1"))));
+        checks.extend(pages::completions(&top.join("completions")));
+    }
+    checks
+}
+
+fn holds_documents(release: &Release, top: &Path) -> Result<(), Failure> {
+    release.documents()?.files().try_for_each(|(path, _, bytes)| {
+        match read(&top.join(path))? == bytes {
+            true => Ok(()),
+            false => Err(Failure::new(format!("{path} is another file"))),
+        }
+    })
 }
 
 /// Files of the repository that a package has besides, by their names in it.

@@ -8,6 +8,7 @@ use flate2::{Compression, GzBuilder};
 use tar::{EntryType, Header};
 
 use crate::report::Failure;
+use crate::unix::set_mode;
 
 /// Files by their paths, which are relative and have slashes. Their folders follow from the paths.
 #[derive(Debug, Default, Clone)]
@@ -38,9 +39,29 @@ impl Tree {
         Ok(())
     }
 
+    /// Adds all files of another tree below a folder.
+    pub(crate) fn add_below(&mut self, folder: &str, other: &Self) {
+        for (path, mode, bytes) in other.files() {
+            self.add(format!("{folder}/{path}"), mode, bytes);
+        }
+    }
+
     /// Every file with its permissions and its content, in the order of the paths.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, u32, &[u8])> {
         self.files.iter().map(|(path, file)| (&**path, file.mode, &*file.bytes))
+    }
+
+    /// Writes all files below a folder.
+    pub(crate) fn write_to(&self, folder: &Path) -> Result<(), Failure> {
+        for (path, file) in &self.files {
+            let path = folder.join(path);
+            let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            let written = written.and_then(|()| std::fs::write(&path, &file.bytes));
+            written
+                .and_then(|()| set_mode(&path, file.mode))
+                .map_err(|why| Failure::new(format!("cannot write {}: {why}", path.display())))?;
+        }
+        Ok(())
     }
 
     /// The tar archive of all files and their folders, each changed at `time` (seconds since 1970).
@@ -66,7 +87,7 @@ impl Tree {
 
 /// Compresses, without a name and a time in the header.
 pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    let mut writer = GzBuilder::new().write(Vec::new(), Compression::default());
+    let mut writer = GzBuilder::new().write(Vec::new(), Compression::best());
     let written = writer.write_all(bytes).and_then(|()| writer.finish());
     written.map_err(|why| Failure::new(format!("cannot compress: {why}")))
 }

@@ -14,9 +14,10 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use super::release::{PROGRAM, REPOSITORY, SUMMARY};
+use super::libraries::{Libraries, dotted};
+use super::release::{HAS_PLATFORM, NOTICES, PROGRAM, REPOSITORY, SUMMARY};
 use super::tree::Tree;
-use super::{Checked, Installed, Kind, Release, glibc};
+use super::{Checked, Installed, Kind, Release};
 use crate::process::run as shown;
 use crate::report::Failure;
 use crate::setup::Need;
@@ -25,7 +26,7 @@ use crate::workspace::{make_folder, read, root, target};
 
 pub(super) const KIND: Kind = Kind {
     name: "wheel",
-    is_made_for: |target| platform(target, (2, 17)).is_some(),
+    is_made_here: HAS_PLATFORM,
     needs: &[Need::Python],
     build,
     install,
@@ -40,13 +41,7 @@ fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
     let name = format!("code_assist_proxy-{}", release.version);
     let mut tree = Tree::default();
     tree.add(format!("{name}.data/scripts/{PROGRAM}"), 0o755, release.program_bytes()?);
-    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
-        tree.add_copy(
-            format!("{name}.dist-info/licenses/{licence}"),
-            0o644,
-            &root().join(licence),
-        )?;
-    }
+    tree.add_below(&format!("{name}.dist-info/licenses"), &release.licences()?);
     tree.add(format!("{name}.dist-info/METADATA"), 0o644, metadata(&release.version)?);
     tree.add(
         format!("{name}.dist-info/WHEEL"),
@@ -107,10 +102,10 @@ fn with_uvx(wheel: &Path, tools: &Path) -> Result<Installed, Failure> {
 
 /// The platform of a wheel; `None` where there is no wheel. With glibc it says how old that may be
 /// (<https://peps.python.org/pep-0600/>).
-fn platform(target: &str, (major, minor): (u32, u32)) -> Option<String> {
+fn platform(target: &str, glibc: Option<&str>) -> Option<String> {
     Some(match target {
-        "x86_64-unknown-linux-gnu" => format!("manylinux_{major}_{minor}_x86_64"),
-        "aarch64-unknown-linux-gnu" => format!("manylinux_{major}_{minor}_aarch64"),
+        "x86_64-unknown-linux-gnu" => format!("manylinux_{}_x86_64", glibc?),
+        "aarch64-unknown-linux-gnu" => format!("manylinux_{}_aarch64", glibc?),
         // The oldest macOS that the compiler builds for (The rustc Book, "Platform Support").
         "x86_64-apple-darwin" => "macosx_10_12_x86_64".to_owned(),
         "aarch64-apple-darwin" => "macosx_11_0_arm64".to_owned(),
@@ -130,6 +125,7 @@ fn metadata(version: &str) -> Result<String, Failure> {
          License-Expression: MIT OR Apache-2.0\n\
          License-File: LICENSE-APACHE\n\
          License-File: LICENSE-MIT\n\
+         License-File: {NOTICES}\n\
          Requires-Python: >=3.8\n\
          Project-URL: Source, {REPOSITORY}\n\
          Description-Content-Type: text/markdown\n\n{about}"
@@ -184,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_wheel_for_glibc_says_which_one_it_needs() {
-        let platform = |target| platform(target, (2, 34));
+        let platform = |target| platform(target, Some("2_34"));
         assert_eq!(
             platform("aarch64-unknown-linux-gnu").as_deref(),
             Some("manylinux_2_34_aarch64")

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::process::{answers, captured, hushed};
 use crate::report::Failure;
+use crate::unix::{link, set_mode};
 use crate::workspace::{host, host_in, make_folder, target, write};
 
 /// Debian's compiler for its browsers, which comes with its source and is kept up to date.
@@ -88,8 +88,8 @@ impl Compiler {
         let _ = fs::remove_dir_all(&sysroot);
         make_folder(&rustlib.join("wasm32-unknown-unknown/lib"))?;
         make_folder(&rustlib.join("src"))?;
-        symlink(Path::new("/usr/lib/rustlib").join(&host), rustlib.join(&host))
-            .and_then(|()| symlink(DEBIAN_SOURCE, rustlib.join("src/rust")))
+        link(&Path::new("/usr/lib/rustlib").join(&host), &rustlib.join(&host))
+            .and_then(|()| link(Path::new(DEBIAN_SOURCE), &rustlib.join("src/rust")))
             .map_err(|why| Failure::new(format!("{}: {why}", rustlib.display())))?;
         Ok(Self {
             cargo: "/usr/bin/cargo".to_owned(),
@@ -126,7 +126,7 @@ impl Compiler {
         for (name, script) in scripts {
             let path = folder.join(name);
             write(&path, &format!("#!/bin/sh\n{script}"))?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+            set_mode(&path, 0o755)
                 .map_err(|why| Failure::new(format!("{}: {why}", path.display())))?;
         }
         Ok(())

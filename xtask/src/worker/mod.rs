@@ -3,7 +3,6 @@
 mod build;
 pub(crate) mod compiler;
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use crate::process;
 use crate::report::{Failure, Report};
 use crate::setup::Need;
 use crate::tools;
+use crate::unix::replace_by;
 use crate::workspace::{cargo, root, target};
 
 /// What the system has to have for every task.
@@ -113,7 +113,7 @@ fn dev(report: &mut Report, flags: &[(&str, &Option<String>)]) {
         for (flag, value) in flags {
             command.args(value.iter().flat_map(|value| [*flag, value.as_str()]));
         }
-        Err(Failure::new(format!("node cannot be started: {}", command.exec())))
+        Err(Failure::new(format!("node cannot be started: {}", replace_by(&mut command))))
     });
 }
 

@@ -11,6 +11,7 @@ fn bad_usage_is_2_and_help_and_version_are_0() {
         vec!["kv"],
         vec!["kv", "import"],
         vec!["completions", "tcsh"],
+        vec!["man"],
         vec!["serve", "--proxy-api-keys", "hush"],
     ] {
         let output = home.run_with(&bad, &[]);
@@ -65,4 +66,34 @@ fn completions_are_printed_for_every_shell() {
         let script = stdout(&output);
         assert!(script.contains("kv-url") && script.contains("emulator"), "{shell}");
     }
+}
+
+#[test]
+fn each_command_has_a_manual_page_with_the_text_of_its_options() {
+    let home = Home::new();
+    let folder = home.path("share/man1");
+    let output = home.run_with(&["man", folder.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    for name in ["-check", "-keys-new", "-kv-export", "-man", "-serve"] {
+        let page = page(&format!("code-assist-proxy{name}.1"));
+        let version = format!("\"code-assist-proxy {}\"", env!("CARGO_PKG_VERSION"));
+        assert!(page.contains(&version), "{page}");
+    }
+    let whole = page("code-assist-proxy.1").replace("\\-", "-");
+    for spec in code_assist_core::settings::SETTINGS.iter().filter(|spec| spec.flag().is_some()) {
+        assert!(whole.contains(&format!("env: {}]", spec.name)), "{}", spec.name);
+    }
+    let synopsis = whole.split_once("SYNOPSIS").unwrap().1.split_once("DESCRIPTION").unwrap().0;
+    assert!(synopsis.lines().count() < 6, "{synopsis}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_fails_the_manual() {
+    let home = Home::new();
+    let file = home.path("file");
+    std::fs::write(&file, "").unwrap();
+    let output = home.run_with(&["man", file.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write into"), "{}", stderr(&output));
 }
