@@ -33,7 +33,7 @@ pub(crate) fn run(report: &mut Report) {
         agents.run(report);
     }
     report.side_by_side(lint::run, |report| {
-        if costs.is_some() {
+        if smoke.is_some() && costs.is_some() {
             costs::check(report);
         }
         if let Some(deny) = deny {

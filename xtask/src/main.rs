@@ -115,10 +115,11 @@ enum Command {
     Smoke,
     /// Checks formatting, clippy for each crate alone, links, spelling, words, and rustdoc.
     Lint,
-    /// Counts what the hot paths cost, under valgrind, and compares it with the budgets.
+    /// Counts what the hot paths and whole requests cost, under valgrind, and compares it with the
+    /// budgets.
     ///
-    /// A count may differ by 3 % from crates/costs/budgets.txt. COSTS_WRITE=1 in the environment
-    /// writes new budgets, and docs/COSTS.md.
+    /// A count may differ by 3 % from crates/costs/budgets.txt and crates/costs/binary.txt.
+    /// COSTS_WRITE=1 in the environment writes new budgets, and docs/COSTS.md.
     Costs,
     /// Checks licences, banned and duplicate crates, sources and security advisories.
     ///

@@ -88,6 +88,10 @@ impl Running {
         Ok(Self { name: line_of(command), child, lines })
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next line, or `None` when the child has closed its output.
     pub(crate) fn line(&mut self, deadline: Instant) -> Result<Option<String>, Failure> {
         let left = deadline.saturating_duration_since(Instant::now());

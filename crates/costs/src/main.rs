@@ -3,7 +3,7 @@
 //!
 //! `costs` lists the cases; `costs CASE` runs one. Its input is made, it runs twice unmeasured, so
 //! that whatever is done once in a process is done, and then once inside [`measured`], the function
-//! that callgrind watches. It prints how many allocations that took and of how many bytes.
+//! that callgrind watches. It prints how many allocations that took, of how many bytes, and how often the core asked for the time.
 //! `costs CASE N` runs it N times and prints how long the quickest run took.
 //!
 //! Everything is fixed: inputs, clock, random bits, one thread, no input or output.
@@ -21,12 +21,14 @@ mod texts;
 
 use std::alloc::System;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use cases::{CASES, Case, SIZES};
 use line::{JsonLine, JsonMembers};
+use null_platform::CLOCK_READS;
 
 /// Counts allocations with a few relaxed additions each, so that it hardly shows in the counts.
 #[global_allocator]
@@ -59,6 +61,7 @@ fn run(case: &Case) {
         rounds.next()();
     }
     let mut round = Some(rounds.next());
+    let clock_reads_before = CLOCK_READS.load(Relaxed);
     let region = Region::new(ALLOCATOR);
     measured(&mut || {
         if let Some(round) = round.take() {
@@ -67,7 +70,9 @@ fn run(case: &Case) {
     });
     let counted = region.change();
     let allocations = counted.allocations + counted.reallocations;
-    println!("{allocations} allocations, {} bytes", counted.bytes_allocated);
+    let bytes = counted.bytes_allocated;
+    let clock_reads = CLOCK_READS.load(Relaxed) - clock_reads_before;
+    println!("{allocations} allocations, {bytes} bytes, {clock_reads} clock reads");
 }
 
 fn time(case: &Case, times: usize) {

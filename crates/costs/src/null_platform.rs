@@ -20,6 +20,9 @@ use http_body::{Body, Frame};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NullPlatform(Arc<State>);
 
+/// How often the core has asked any platform for the time.
+pub(crate) static CLOCK_READS: AtomicU64 = AtomicU64::new(0);
+
 #[derive(Debug, Default)]
 struct State {
     micros: AtomicU64,
@@ -32,6 +35,11 @@ impl NullPlatform {
     /// not used is replaced.
     pub(crate) fn set_answer(&self, answer: Response<Pieces>) {
         *lock(&self.0.answer) = Some(answer);
+    }
+
+    /// The time, for the platform's own timers.
+    fn moment(&self) -> Monotonic {
+        Monotonic(self.0.micros.fetch_add(1, Relaxed))
     }
 
     /// Runs a future to its end, and the jobs that it leaves behind.
@@ -66,10 +74,12 @@ impl Platform for NullPlatform {
     type Permit = ();
 
     fn now(&self) -> Monotonic {
-        Monotonic(self.0.micros.fetch_add(1, Relaxed))
+        CLOCK_READS.fetch_add(1, Relaxed);
+        self.moment()
     }
 
     fn wall_clock(&self) -> Timestamp {
+        CLOCK_READS.fetch_add(1, Relaxed);
         START
     }
 
@@ -78,7 +88,7 @@ impl Platform for NullPlatform {
     }
 
     fn timer(&self, how_long: Duration) -> Nap {
-        Nap { platform: self.clone(), at: self.now() + how_long }
+        Nap { platform: self.clone(), at: self.moment() + how_long }
     }
 
     async fn acquire_permit(&self, _caller: Caller) {}
@@ -161,7 +171,7 @@ impl Future for Nap {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.platform.now() >= self.at { Poll::Ready(()) } else { Poll::Pending }
+        if self.platform.moment() >= self.at { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn differences(
             ("instructions", now.instructions, then.instructions, with_instructions),
             ("allocations", now.allocations, then.allocations, true),
             ("bytes", now.bytes, then.bytes, true),
+            ("clock reads", now.clock_reads, then.clock_reads, true),
         ] {
             if judged && now.abs_diff(then) * 100 > then * TOLERANCE_PERCENT {
                 let sign = if now > then { "+" } else { "-" };
@@ -52,12 +53,15 @@ pub(super) struct Cost {
     pub(super) allocations: u64,
     /// The bytes allocated; for a type, its size.
     pub(super) bytes: u64,
+    /// How often the platform was asked for the time.
+    pub(super) clock_reads: u64,
 }
 
 impl std::fmt::Display for Row {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Cost { instructions, allocations, bytes } = self.cost;
-        write!(out, "{:<18} {instructions:>12} {allocations:>11} {bytes:>10}", self.name)
+        let Cost { instructions, allocations, bytes, clock_reads } = self.cost;
+        let name = &self.name;
+        write!(out, "{name:<18} {instructions:>12} {allocations:>11} {bytes:>10} {clock_reads:>11}")
     }
 }
 
@@ -104,11 +108,10 @@ impl Budgets {
             let words: Vec<&str> = line.split_whitespace().collect();
             let [name, numbers @ ..] = &words[..] else { return Err(bad(line)) };
             let numbers: Result<Vec<u64>, _> = numbers.iter().map(|word| word.parse()).collect();
-            let Ok([instructions, allocations, bytes]) = numbers.as_deref() else {
+            let Ok(&[instructions, allocations, bytes, clock_reads]) = numbers.as_deref() else {
                 return Err(bad(line));
             };
-            let (instructions, allocations, bytes) = (*instructions, *allocations, *bytes);
-            let cost = Cost { instructions, allocations, bytes };
+            let cost = Cost { instructions, allocations, bytes, clock_reads };
             budgets.rows.push(Row { name: (*name).to_owned(), cost });
         }
         Ok(budgets)
@@ -117,7 +120,7 @@ impl Budgets {
     pub(super) fn to_text(&self) -> String {
         let mut text = format!(
             "# Written by `{WRITE}=1 cargo xtask costs`, which without it allows 3 % either way.\n\
-             {PLACE}{}\n# case             instructions allocations      bytes\n",
+             {PLACE}{}\n# case             instructions allocations      bytes clock reads\n",
             self.place
         );
         for row in &self.rows {
@@ -136,7 +139,8 @@ mod tests {
     use super::*;
 
     fn row(name: &str, instructions: u64, allocations: u64, bytes: u64) -> Row {
-        Row { name: name.to_owned(), cost: Cost { instructions, allocations, bytes } }
+        let cost = Cost { instructions, allocations, bytes, clock_reads: 4 };
+        Row { name: name.to_owned(), cost }
     }
 
     #[test]
@@ -150,6 +154,9 @@ mod tests {
         assert!(differences(&budgets, &[row("a", 5, 10, 100)], false).is_empty());
         assert_eq!(differences(&budgets, &[row("b", 1, 1, 1)], true).len(), 2);
         assert_eq!(differences(&[row("none", 9, 0, 0)], &[row("none", 9, 1, 8)], true).len(), 2);
+        let mut one_read_more = row("a", 1000, 10, 100);
+        one_read_more.cost.clock_reads += 1;
+        assert_eq!(differences(&budgets, &[one_read_more], true).len(), 1);
     }
 
     #[test]
@@ -157,6 +164,6 @@ mod tests {
         let place = Place("rustc 1.95.0, x, AVX2".to_owned());
         let budgets = Budgets { place, rows: vec![row("a", 1, 2, 3), row("b", 4_000_000, 5, 6)] };
         assert_eq!(Budgets::parse(&budgets.to_text()).unwrap(), budgets);
-        assert!(Budgets::parse("a 1 2\n").is_err());
+        assert!(Budgets::parse("a 1 2 3\n").is_err());
     }
 }

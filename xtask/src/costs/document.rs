@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::binary;
 use super::budgets::{Budgets, Cost, Row};
 
 /// The text of `docs/COSTS.md`.
-pub(super) fn document(budgets: &Budgets, listed: &str) -> String {
+pub(super) fn document(budgets: &Budgets, listed: &str, of_binary: &binary::Budgets) -> String {
     let mut text = format!("{HEAD}\nCounted with {}.\n", budgets.place);
     for (kind, head) in [("case", CASES_HEAD), ("size", SIZES_HEAD)] {
         text.push_str(head);
@@ -17,11 +18,11 @@ pub(super) fn document(budgets: &Budgets, listed: &str) -> String {
             else {
                 continue;
             };
-            let Row { name, cost: Cost { instructions, allocations, bytes } } = row;
+            let Row { name, cost: Cost { instructions, allocations, bytes, clock_reads } } = row;
             let _ = match kind {
                 "case" => writeln!(
                     text,
-                    "| `{name}` | {what} | {} | {} | {} |",
+                    "| `{name}` | {what} | {} | {} | {} | {clock_reads} |",
                     grouped(*instructions),
                     grouped(*allocations),
                     grouped(*bytes)
@@ -29,6 +30,38 @@ pub(super) fn document(budgets: &Budgets, listed: &str) -> String {
                 _ => writeln!(text, "| {what} | {} |", grouped(*bytes)),
             };
         }
+    }
+    text.push_str(&binary_part(of_binary));
+    text
+}
+
+/// The part about the whole binary.
+fn binary_part(budgets: &binary::Budgets) -> String {
+    let mut text = BINARY_HEAD.to_owned();
+    for row in &budgets.rows {
+        let binary::Row { load, clock_reads, allocations, copies, instructions } = row;
+        let _ = writeln!(
+            text,
+            "| `{load}` | {} | {clock_reads:.1} | {allocations:.1} | {copies:.0} | {} |",
+            binary::what(load),
+            grouped(*instructions as u64)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\nThe goals are at most {} clock reads and {} allocations of the request of `unary`. A load that \
+         has reached a goal is held to it.",
+        binary::CLOCK_READS_GOAL,
+        binary::ALLOCATIONS_GOAL
+    );
+    if budgets.sites.is_empty() {
+        text.push_str("Beside bodies, nothing larger than 1 KiB is allocated for a request.\n");
+        return text;
+    }
+    text.push_str(SITES_HEAD);
+    for binary::Site { name, bytes } in &budgets.sites {
+        let path = name.replace("<-", "`, called by `");
+        let _ = writeln!(text, "| `{path}` | {} |", grouped(*bytes));
     }
     text
 }
@@ -55,15 +88,16 @@ again and fails when a number has moved by more than 3 %, for better or worse.
 Instructions are those of our own program under callgrind, built at opt-level 3 with thin LTO and
 the allocator of the system, for one run of the case with all that is done once already done.
 The C library's (`memcpy`, `malloc`) are left out, since they differ between systems: what they
-would show is in the other two columns, the number of allocations and their bytes. Input, clock and
+would show is in other columns, the number of allocations and their bytes. A clock read is a question
+of the core to its platform for the time. Input, clock and
 random bits are fixed; nothing is read or written; upstream and the client are values in memory.
 What still varies is the compiler, and `memchr`'s choice of code by the processor: where those are
-others than the ones below, only allocations and bytes are judged.
+others than the ones below, instructions are not judged.
 ";
 
 const CASES_HEAD: &str = "
-| Case | What it is | Instructions | Allocations | Bytes allocated |
-|---|---|---:|---:|---:|
+| Case | What it is | Instructions | Allocations | Bytes allocated | Clock reads |
+|---|---|---:|---:|---:|---:|
 ";
 
 const SIZES_HEAD: &str = "
@@ -71,6 +105,27 @@ How large the values are that live as long as a request does, on a platform whos
 small as can be:
 
 | Value | Bytes |
+|---|---:|
+";
+
+const BINARY_HEAD: &str = "
+## The whole binary
+
+What a request costs the release binary as an operator runs it, with one worker thread: under callgrind,
+with the bench's stand-in for Google behind it over HTTP/2 and TLS. Each number is for one request; what
+is done once in a process or for a connection is left out. With several requests at a time the runtime
+wakes up once for all that has come, so that they share its readings of the clock. Copies are the calls
+of `memcpy` and `memmove`, instructions those of the program and of the C library; both are shown and
+not judged.
+
+| Load | What it is | Clock reads | Allocations | Copies | Instructions |
+|---|---|---:|---:|---:|---:|
+";
+
+const SITES_HEAD: &str = "
+What allocates more than 1 KiB at a time for at least one of ten requests, but for what holds a body:
+
+| Function | Bytes |
 |---|---:|
 ";
 

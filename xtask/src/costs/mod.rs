@@ -1,14 +1,16 @@
-//! The costs of the hot paths, counted: `crates/costs` under callgrind, compared with `budgets.txt`.
+//! The costs of the hot paths, counted: `crates/costs` under callgrind, compared with `budgets.txt`,
+//! and the whole release binary, compared with `binary.txt`.
 //!
-//! Only the instructions of our own program are counted. Those of the C library (`memcpy`, `malloc`)
-//! are left out, since its code depends on the processor and on the system; copies and allocations
-//! are counted as such instead.
+//! Of the hot paths, only the instructions of our own program are counted. Those of the C library
+//! (`memcpy`, `malloc`) are left out, since its code depends on the processor and on the system; copies
+//! and allocations are counted as such instead.
 
+mod binary;
 mod budgets;
 mod document;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use self::budgets::{Budgets, Cost, Place, Row, differences};
@@ -16,43 +18,46 @@ use self::document::document;
 use crate::process::{captured, run as shown};
 use crate::report::{Failure, Report};
 use crate::setup::Need;
+use crate::smoke;
 use crate::workspace::{cargo, make_folder, read, root, target, write};
 
 /// What the system has to have for [`check`].
 pub(crate) const NEEDS: &[Need] = &[Need::Valgrind];
 
 pub(crate) fn run(report: &mut Report) {
-    if build(report).is_some() {
+    if smoke::build(report).is_some() && build(report).is_some() {
         check(report);
     }
 }
 
-/// Builds the program with the cases. The profile and the selection of crates are those of the
-/// release build, so that both share their dependencies.
+/// Builds the program with the cases, and the stand-in for Google. The profile of the first and its
+/// selection of crates are those of the release build, so that both share their dependencies.
 pub(crate) fn build(report: &mut Report) -> Option<()> {
-    report.step("costs: the program", || {
-        shown(cargo("build").args(["--locked", "--release", "-p", PROGRAM]))
+    report.step("costs: the programs", || {
+        // One after the other: built together, each would get the features that the other asks for.
+        for package in [PROGRAM, BENCH] {
+            shown(cargo("build").args(["--locked", "--release", "-p", package]))?;
+        }
+        Ok(())
     })
 }
 
-/// Counts and compares.
+/// Counts and compares. The release binary of `smoke` is counted too.
 pub(crate) fn check(report: &mut Report) {
     let mut notes = Vec::new();
     report.step("costs: within 3 % of crates/costs/budgets.txt", || judge(&mut notes));
     for note in notes {
         report.note(note);
     }
+    report.step("costs: the whole binary within 3 % of crates/costs/binary.txt", judge_binary);
+    report.step("costs: docs/COSTS.md", judge_document);
 }
 
 fn judge(notes: &mut Vec<String>) -> Result<(), Failure> {
-    let listed = captured(&mut Command::new(program()))?;
     let place = Place::here()?;
-    let measured = measure(&listed)?;
-    if std::env::var_os(WRITE).is_some_and(|value| value == "1") {
-        let budgets = Budgets { place, rows: measured };
-        println!("    writing {} and {}", budgets_file().display(), document_file().display());
-        write(&budgets_file(), &budgets.to_text())?;
-        return write(&document_file(), &document(&budgets, &listed));
+    let measured = measure(&listed()?)?;
+    if is_writing() {
+        return written(&budgets_file(), &Budgets { place, rows: measured }.to_text());
     }
     let budgets = Budgets::parse(&read(&budgets_file())?)?;
     let is_same_place = budgets.place == place;
@@ -62,15 +67,58 @@ fn judge(notes: &mut Vec<String>) -> Result<(), Failure> {
             budgets.place
         ));
     }
-    let mut wrong = differences(&budgets.rows, &measured, is_same_place);
-    if read(&document_file())? != document(&budgets, &listed) {
-        wrong.push("docs/COSTS.md differs from the budgets".to_owned());
+    verdict(differences(&budgets.rows, &measured, is_same_place))
+}
+
+fn judge_binary() -> Result<(), Failure> {
+    let budgets = match read(&binary_file()) {
+        Err(_) if is_writing() => binary::Budgets::default(),
+        text => binary::Budgets::parse(&text?)?,
+    };
+    let measured = binary::measure(&released(SERVER), &released(BENCH))?;
+    if is_writing() {
+        let lost = binary::regressions(&budgets, &measured);
+        if !lost.is_empty() {
+            return Err(Failure::new(lost.join("\n")));
+        }
+        return written(&binary_file(), &measured.to_string());
     }
+    verdict(binary::differences(&budgets, &measured))
+}
+
+fn judge_document() -> Result<(), Failure> {
+    let budgets = Budgets::parse(&read(&budgets_file())?)?;
+    let of_binary = binary::Budgets::parse(&read(&binary_file())?)?;
+    let document = document(&budgets, &listed()?, &of_binary);
+    if is_writing() {
+        return written(&document_file(), &document);
+    }
+    let differs = read(&document_file())? != document;
+    verdict(
+        differs.then(|| "docs/COSTS.md differs from the budgets".to_owned()).into_iter().collect(),
+    )
+}
+
+fn verdict(mut wrong: Vec<String>) -> Result<(), Failure> {
     if wrong.is_empty() {
         return Ok(());
     }
     wrong.push(format!("if this is intended: {WRITE}=1 cargo xtask costs writes new budgets"));
     Err(Failure::new(wrong.join("\n")))
+}
+
+fn is_writing() -> bool {
+    std::env::var_os(WRITE).is_some_and(|value| value == "1")
+}
+
+fn written(file: &Path, text: &str) -> Result<(), Failure> {
+    println!("    writing {}", file.display());
+    write(file, text)
+}
+
+/// The cases that the program lists.
+fn listed() -> Result<String, Failure> {
+    captured(&mut Command::new(released(PROGRAM)))
 }
 
 /// Counts every case that the program lists. The sizes are in its list already.
@@ -101,18 +149,20 @@ fn count(case: &str) -> Result<Row, Failure> {
         Command::new("valgrind")
             .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*costs*measured*"])
             .arg(format!("--callgrind-out-file={}", profile.display()))
-            .arg(program())
+            .arg(released(PROGRAM))
             .arg(case),
     )?;
     let mut numbers = printed.split_whitespace().filter_map(|word| word.parse().ok());
-    let (Some(allocations), Some(bytes)) = (numbers.next(), numbers.next()) else {
-        return Err(Failure::new(format!("`{case}` printed no allocations: {printed}")));
+    let (Some(allocations), Some(bytes), Some(clock_reads)) =
+        (numbers.next(), numbers.next(), numbers.next())
+    else {
+        return Err(Failure::new(format!("`{case}` printed no counts: {printed}")));
     };
     let instructions = own_instructions(&read(&profile)?);
     if instructions == 0 {
         return Err(Failure::new(format!("callgrind counted nothing in `{case}`")));
     }
-    let cost = Cost { instructions, allocations, bytes };
+    let cost = Cost { instructions, allocations, bytes, clock_reads };
     Ok(Row { name: case.to_owned(), cost })
 }
 
@@ -145,19 +195,28 @@ fn own_instructions(profile: &str) -> u64 {
     sum
 }
 
-fn program() -> PathBuf {
-    target().join("release").join(PROGRAM)
+fn released(program: &str) -> PathBuf {
+    target().join("release").join(program)
 }
 
 fn budgets_file() -> PathBuf {
     root().join("crates/costs/budgets.txt")
 }
 
+fn binary_file() -> PathBuf {
+    root().join("crates/costs/binary.txt")
+}
+
 fn document_file() -> PathBuf {
     root().join("docs/COSTS.md")
 }
 
+/// The program with the cases.
 const PROGRAM: &str = "code-assist-costs";
+
+const SERVER: &str = "code-assist-proxy";
+
+const BENCH: &str = "code-assist-bench";
 
 /// The variable that has the budgets written anew.
 const WRITE: &str = "COSTS_WRITE";

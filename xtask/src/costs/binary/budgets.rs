@@ -1,0 +1,261 @@
+//! The committed costs of requests in the whole binary, how far a count may differ from them, and the
+//! goals that hold once they are reached.
+
+use std::fmt;
+
+use super::calls::Profile;
+use super::load::Load;
+use crate::report::Failure;
+
+/// The content of `binary.txt`.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::costs) struct Budgets {
+    pub(in crate::costs) rows: Vec<Row>,
+    pub(in crate::costs) sites: Vec<Site>,
+}
+
+/// What one request of a load costs.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::costs) struct Row {
+    pub(in crate::costs) load: String,
+    pub(in crate::costs) clock_reads: f64,
+    pub(in crate::costs) allocations: f64,
+    /// Calls of `memcpy` and `memmove`. Shown and not judged: which copies are calls depends on the compiler.
+    pub(in crate::costs) copies: f64,
+    /// Instructions of the program and the C library. Shown and not judged: they depend on the
+    /// processor.
+    pub(in crate::costs) instructions: f64,
+}
+
+/// A place that allocates more than 1 KiB.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::costs) struct Site {
+    pub(in crate::costs) name: String,
+    pub(in crate::costs) bytes: u64,
+}
+
+impl Row {
+    pub(super) fn new(load: &Load, profile: &Profile) -> Result<Self, Failure> {
+        let a_request = |count: u64| (count as f64 * 100.0 / load.requests as f64).round() / 100.0;
+        let Profile { instructions, allocations, clock_reads, copies } = *profile;
+        if allocations == 0 || clock_reads == 0 {
+            let load = load.name;
+            return Err(Failure::new(format!(
+                "callgrind saw no allocation or no clock read in `{load}`: are there no symbols?"
+            )));
+        }
+        Ok(Self {
+            load: load.name.to_owned(),
+            clock_reads: a_request(clock_reads),
+            allocations: a_request(allocations),
+            copies: a_request(copies),
+            instructions: (instructions as f64 / load.requests as f64).round(),
+        })
+    }
+
+    fn judged(&self) -> [Judged; 2] {
+        let Self { clock_reads, allocations, .. } = *self;
+        [
+            Judged {
+                what: "clock reads",
+                count: clock_reads,
+                goal: CLOCK_READS_GOAL,
+                // How many requests are ready when the runtime wakes up depends on the machine.
+                tolerance: 0.1,
+            },
+            Judged {
+                what: "allocations",
+                count: allocations,
+                goal: ALLOCATIONS_GOAL,
+                tolerance: TOLERANCE,
+            },
+        ]
+    }
+}
+
+/// A count that is compared with its budget.
+struct Judged {
+    what: &'static str,
+    count: f64,
+    goal: f64,
+    tolerance: f64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { load, clock_reads, allocations, copies, instructions } = self;
+        write!(
+            out,
+            "load {load:<12} {clock_reads:>11.2} {allocations:>11.2} {copies:>8.2} {instructions:>12}"
+        )
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "site {} {}", self.name, self.bytes)
+    }
+}
+
+impl Budgets {
+    pub(in crate::costs) fn parse(text: &str) -> Result<Self, Failure> {
+        let mut budgets = Self::default();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let bad = || Failure::new(format!("crates/costs/binary.txt: `{line}`"));
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["load", load, ref numbers @ ..] => {
+                    let numbers: Result<Vec<f64>, _> =
+                        numbers.iter().map(|number| number.parse()).collect();
+                    let Ok([clock_reads, allocations, copies, instructions]) = numbers.as_deref()
+                    else {
+                        return Err(bad());
+                    };
+                    budgets.rows.push(Row {
+                        load: load.to_owned(),
+                        clock_reads: *clock_reads,
+                        allocations: *allocations,
+                        copies: *copies,
+                        instructions: *instructions,
+                    });
+                }
+                ["site", name, bytes] => {
+                    let bytes = bytes.parse().map_err(|_| bad())?;
+                    budgets.sites.push(Site { name: name.to_owned(), bytes });
+                }
+                _ => return Err(bad()),
+            }
+        }
+        Ok(budgets)
+    }
+}
+
+impl fmt::Display for Budgets {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "# load            clock reads allocations   copies instructions")?;
+        for row in &self.rows {
+            writeln!(out, "{row}")?;
+        }
+        writeln!(out, "# site, bytes of an allocation")?;
+        for site in &self.sites {
+            writeln!(out, "{site}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The counts that differ too much from their budgets, for better or worse, and what is large and was
+/// not.
+pub(in crate::costs) fn differences(budgets: &Budgets, measured: &Budgets) -> Vec<String> {
+    let mut wrong = regressions(budgets, measured);
+    for row in &measured.rows {
+        let Some(budget) = budgets.rows.iter().find(|budget| budget.load == row.load) else {
+            wrong.push(format!("{} has no budget", row.load));
+            continue;
+        };
+        for (now, then) in row.judged().iter().zip(budget.judged()) {
+            if (now.count - then.count).abs() > then.count * then.tolerance {
+                let (load, Judged { what, count, .. }) = (&row.load, now);
+                let then = then.count;
+                wrong.push(format!("{load}: {count:.2} {what} a request, not {then:.2}"));
+            }
+        }
+    }
+    for site in &measured.sites {
+        let Site { name, bytes } = site;
+        match budgets.sites.iter().find(|known| known.name == *name) {
+            None => wrong.push(format!("{name} allocates {bytes} bytes for a request")),
+            Some(known) if bytes.abs_diff(known.bytes) as f64 > known.bytes as f64 * TOLERANCE => {
+                wrong.push(format!("{name} allocates {bytes} bytes, not {}", known.bytes));
+            }
+            Some(_) => {}
+        }
+    }
+    for Site { name, .. } in &budgets.sites {
+        if !measured.sites.iter().any(|site| site.name == *name) {
+            wrong.push(format!("{name} has a budget and allocates nothing large"));
+        }
+    }
+    for Row { load, .. } in &budgets.rows {
+        if !measured.rows.iter().any(|row| row.load == *load) {
+            wrong.push(format!("{load} has a budget but is not a load"));
+        }
+    }
+    wrong
+}
+
+/// The goals that the budgets reach and the counts do not. No new budget undoes a goal.
+pub(in crate::costs) fn regressions(budgets: &Budgets, measured: &Budgets) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for row in &measured.rows {
+        let Some(budget) = budgets.rows.iter().find(|budget| budget.load == row.load) else {
+            continue;
+        };
+        for (now, then) in row.judged().iter().zip(budget.judged()) {
+            let (load, Judged { what, count, goal, .. }) = (&row.load, now);
+            if then.count <= *goal && count > goal {
+                wrong.push(format!("{load}: {count:.2} {what} a request; {goal} are allowed"));
+            }
+        }
+    }
+    wrong
+}
+
+/// Clock reads a request may have, once a load has no more.
+pub(in crate::costs) const CLOCK_READS_GOAL: f64 = 6.0;
+
+/// Allocations a request may have, once a load has no more.
+pub(in crate::costs) const ALLOCATIONS_GOAL: f64 = 25.0;
+
+const TOLERANCE: f64 = 0.03;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(clock_reads: f64, allocations: f64) -> Row {
+        Row { load: "unary".to_owned(), clock_reads, allocations, copies: 9.0, instructions: 1e5 }
+    }
+
+    fn budgets(row: Row, sites: &[(&str, u64)]) -> Budgets {
+        let sites =
+            sites.iter().map(|(name, bytes)| Site { name: (*name).to_owned(), bytes: *bytes });
+        Budgets { rows: vec![row], sites: sites.collect() }
+    }
+
+    #[test]
+    fn a_tolerance_either_way_is_allowed_and_more_is_not() {
+        let then = budgets(row(20.0, 50.0), &[("a", 2000)]);
+        for (now, wrong) in [
+            (budgets(row(21.9, 48.6), &[("a", 2060)]), 0),
+            (budgets(row(22.1, 50.0), &[("a", 2000)]), 1),
+            (budgets(row(17.9, 48.4), &[("a", 2000)]), 2),
+            (budgets(row(20.0, 50.0), &[("a", 2061)]), 1),
+            (budgets(row(20.0, 50.0), &[("a", 2000), ("b", 1025)]), 1),
+            (budgets(row(20.0, 50.0), &[]), 1),
+            (Budgets::default(), 2),
+        ] {
+            assert_eq!(differences(&then, &now).len(), wrong, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_goal_that_is_reached_is_held_within_the_tolerance_and_by_new_budgets() {
+        let reached = budgets(row(6.0, 25.0), &[]);
+        assert!(differences(&reached, &reached).is_empty());
+        let above = budgets(row(6.1, 25.1), &[]);
+        assert_eq!(regressions(&reached, &above).len(), 2);
+        assert_eq!(differences(&reached, &above).len(), 2);
+        let far = budgets(row(20.0, 50.0), &[]);
+        assert!(regressions(&far, &budgets(row(21.0, 55.0), &[])).is_empty());
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let written = budgets(row(19.83, 50.02), &[("respond<-poll", 7136)]);
+        assert_eq!(Budgets::parse(&written.to_string()).unwrap(), written);
+        for line in ["load unary 1 2 3", "site x", "unary 1 2 3 4"] {
+            assert!(Budgets::parse(line).is_err(), "{line}");
+        }
+    }
+}
