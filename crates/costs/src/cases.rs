@@ -13,8 +13,8 @@ use code_assist_core::internals::dialect::gemini::route;
 use code_assist_core::internals::policy::breaker::{CallOutcomes, ModelOperation};
 use code_assist_core::internals::policy::cache::CacheKey;
 use code_assist_core::internals::policy::endpoint::{BreakerScope, Endpoints, Tries};
-use code_assist_core::internals::policy::in_flight::InFlightGuard;
-use code_assist_core::internals::policy::key_guesses::KeyGuesses;
+use code_assist_core::internals::policy::in_flight::{InFlightGuard, SharedEndpoints};
+use code_assist_core::internals::policy::key_guesses::SharedKeyGuesses;
 use code_assist_core::internals::policy::quota::QuotaMemory;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::internals::policy::token::{self, IssuedToken, TokenState};
@@ -182,9 +182,13 @@ fn resolving() -> Rounds {
 }
 
 fn admitting() -> Rounds {
-    Rounds::on((Access::new(&settings(&[]), &[]), request_to("/")), |(access, request)| {
-        assert!(admit(access, request, &Mutex::default()));
-    })
+    let access = Access::new(&settings(&[]), &[]);
+    Rounds::on(
+        (access, request_to("/"), SharedKeyGuesses::default()),
+        |(access, request, guesses)| {
+            assert!(admit(access, request, guesses));
+        },
+    )
 }
 
 fn admitting_key() -> Rounds {
@@ -192,12 +196,12 @@ fn admitting_key() -> Rounds {
     let mut request = request_to("/");
     request.headers_mut().insert("x-goog-api-key", HeaderValue::from_static(KEY));
     let access = Access::new(&settings(&[("PROXY_API_KEYS", &keys.join(","))]), &[]);
-    Rounds::on((access, request, Mutex::default()), |(access, request, guesses)| {
+    Rounds::on((access, request, SharedKeyGuesses::default()), |(access, request, guesses)| {
         assert!(admit(access, request, guesses));
     })
 }
 
-fn admit<B>(access: &Access, request: &Request<B>, guesses: &Mutex<KeyGuesses>) -> bool {
+fn admit<B>(access: &Access, request: &Request<B>, guesses: &SharedKeyGuesses) -> bool {
     let attempt = Attempt { guesses, from: Caller::Unknown, now: Monotonic(0) };
     black_box(access.admit(request.headers(), request.uri(), Needs::Key, &attempt)).is_ok()
 }
@@ -266,7 +270,7 @@ fn asking_quota() -> Rounds {
 
 fn calling_endpoint() -> Rounds {
     let endpoints = Endpoints::new(1, 5, Duration::from_secs(30));
-    Rounds::on(Arc::new(Mutex::new(endpoints)), |endpoints| {
+    Rounds::on(Arc::new(Arc::new(SharedEndpoints::new(endpoints))), |endpoints| {
         let scope =
             BreakerScope::Model(ModelOperation { model: MODEL, operation: "generateContent" });
         let tries = Tries::default();

@@ -1,21 +1,37 @@
 //! The concurrency permits of the process: the core's queue, and the tasks that wait in it.
+//!
+//! While no task waits and no caller has a share of its own, the order does not matter: then a permit that is
+//! given back stays with its thread for the next request ([`Credits`]), which takes no lock.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use code_assist_core::{Caller, Monotonic, Ticket, WaitQueue};
+use code_assist_core::{Caller, Credits, Monotonic, Replica, Replicas, Ticket, WaitQueue};
 
 /// The permits and the queue for them. A permit that becomes free wakes the one task that gets it.
 #[derive(Debug)]
-pub(crate) struct Permits {
+pub(crate) struct Permits(Replicas<SharedPermits>);
+
+#[derive(Debug)]
+struct SharedPermits {
+    limit: usize,
     state: Mutex<PermitState>,
+    /// The permits that threads keep.
+    credits: Credits,
+    /// No task waits, and no caller has a share of its own.
+    is_open: AtomicBool,
 }
 
 #[derive(Debug)]
 struct PermitState {
+    /// It has the permits that are not lent.
     queue: WaitQueue,
+    share: usize,
+    /// The permits that threads keep, and those that were taken of them and not given back to the queue.
+    lent: usize,
     /// The tasks that wait, by their tickets.
     wakers: HashMap<Ticket, Waker>,
 }
@@ -24,29 +40,36 @@ struct PermitState {
 /// came at the moment in which the wait was given up.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    permits: Arc<Permits>,
-    ticket: Ticket,
+    permits: Replica<SharedPermits>,
+    /// `None` for a permit that a thread kept.
+    ticket: Option<Ticket>,
 }
 
 impl Permits {
     /// As many permits as this, of which a caller holds at most `share`.
     pub(crate) fn new(permits: usize, share: usize) -> Self {
         let queue = WaitQueue::new(permits, share);
-        Self { state: Mutex::new(PermitState { queue, wakers: HashMap::new() }) }
+        let state = PermitState { queue, share, lent: 0, wakers: HashMap::new() };
+        Self(Replicas::of(&Arc::new(SharedPermits {
+            limit: permits,
+            state: Mutex::new(state),
+            credits: Credits::new((permits / KEPT_SHARE).min(MOST_KEPT)),
+            is_open: AtomicBool::new(share >= permits),
+        })))
     }
 
     /// Waits for a permit.
-    pub(crate) async fn acquire(self: &Arc<Self>, caller: Caller) -> Permit {
-        let (ticket, permitted) = {
-            let mut state = self.state();
-            // The time matters only where a ticket may be lost, and here every ticket leaves.
-            let ticket = state.queue.join(caller, Monotonic(0));
-            (ticket, state.queue.has_permit(ticket))
-        };
-        let permit = Permit { permits: Arc::clone(self), ticket };
+    pub(crate) async fn acquire(&self, caller: Caller) -> Permit {
+        let shared = self.0.own();
+        if shared.is_open.load(SeqCst) && shared.credits.take(1) {
+            return Permit { permits: Arc::clone(shared), ticket: None };
+        }
+        let (ticket, permitted) = shared.join(caller);
+        let permit = Permit { permits: Arc::clone(shared), ticket: Some(ticket) };
         if !permitted {
+            let shared = &permit.permits;
             poll_fn(|cx| {
-                let mut state = self.state();
+                let mut state = shared.state();
                 if state.queue.has_permit(ticket) {
                     return Poll::Ready(());
                 }
@@ -60,17 +83,92 @@ impl Permits {
 
     /// True when the caller holds its share of the permits.
     pub(crate) fn is_at_share(&self, caller: &Caller) -> bool {
-        self.state().queue.is_at_share(caller)
+        self.0.own().state().queue.is_at_share(caller)
     }
 
     /// Changes how many permits a caller holds at most.
     pub(crate) fn set_share(&self, share: usize) {
-        let wakers: Vec<Waker> = {
+        let shared = self.0.own();
+        shared.change(|state| {
+            state.share = share;
+            shared.update(state);
+            shared.take_back(state)
+        });
+    }
+}
+
+impl SharedPermits {
+    /// Joins the queue, and says whether the ticket has a permit at once.
+    fn join(&self, caller: Caller) -> (Ticket, bool) {
+        self.change(|state| {
+            // The time matters only where a ticket may be lost, and here every ticket leaves.
+            let ticket = state.queue.join(caller, Monotonic(0));
+            if state.queue.has_permit(ticket) {
+                return ((ticket, true), Vec::new());
+            }
+            // Permits that are given back come to the queue from here on. Those that threads keep are free.
+            self.update(state);
+            let (_, granted) = self.take_back(state);
+            ((ticket, state.queue.has_permit(ticket)), granted)
+        })
+    }
+
+    /// Gives back a permit that a thread kept.
+    fn give_back(&self) {
+        if self.is_open.load(SeqCst) && self.credits.give(1) {
+            if !self.is_open.load(SeqCst) {
+                // A task has begun to wait meanwhile.
+                self.change(|state| self.take_back(state));
+            }
+            return;
+        }
+        self.change(|state| {
+            state.lent -= 1;
+            ((), state.queue.set_limits(self.limit - state.lent, state.share))
+        });
+    }
+
+    /// Removes a ticket. If nobody waits for its permit, the thread keeps it.
+    fn leave(&self, ticket: Ticket) {
+        self.change(|state| {
+            state.wakers.remove(&ticket);
+            let had_permit = state.queue.has_permit(ticket);
+            let next = state.queue.leave(ticket);
+            self.update(state);
+            if had_permit && self.is_open.load(SeqCst) && self.credits.give(1) {
+                state.lent += 1;
+                let _ = state.queue.set_limits(self.limit - state.lent, state.share);
+            }
+            ((), next.into_iter().collect())
+        });
+    }
+
+    /// Takes back what threads keep, and returns the tickets that got a permit by it.
+    fn take_back(&self, state: &mut PermitState) -> ((), Vec<Ticket>) {
+        state.lent -= self.credits.take_all();
+        ((), state.queue.set_limits(self.limit - state.lent, state.share))
+    }
+
+    fn update(&self, state: &PermitState) {
+        let is_open = state.share >= self.limit && !state.queue.has_waiting();
+        if self.is_open.load(SeqCst) != is_open {
+            self.is_open.store(is_open, SeqCst);
+        }
+    }
+
+    /// Changes the state, and wakes the tasks whose tickets got a permit by it.
+    fn change<T>(&self, work: impl FnOnce(&mut PermitState) -> (T, Vec<Ticket>)) -> T {
+        let (result, wakers) = {
             let mut state = self.state();
-            let PermitState { queue, wakers } = &mut *state;
-            queue.set_share(share).iter().filter_map(|ticket| wakers.remove(ticket)).collect()
+            let (result, granted) = work(&mut state);
+            self.update(&state);
+            let wakers: Vec<Waker> =
+                granted.iter().filter_map(|ticket| state.wakers.remove(ticket)).collect();
+            (result, wakers)
         };
+        // Outside of the lock, since a waker is code of the runtime.
         wakers.into_iter().for_each(Waker::wake);
+        result
     }
 
     fn state(&self) -> MutexGuard<'_, PermitState> {
@@ -81,22 +179,22 @@ impl Permits {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let next = {
-            let mut state = self.permits.state();
-            state.wakers.remove(&self.ticket);
-            let next = state.queue.leave(self.ticket);
-            next.and_then(|next| state.wakers.remove(&next))
-        };
-        // Outside of the lock, since a waker is code of the runtime.
-        next.into_iter().for_each(Waker::wake);
+        match self.ticket {
+            None => self.permits.give_back(),
+            Some(ticket) => self.permits.leave(ticket),
+        }
     }
 }
+
+/// A thread keeps at most this part of the permits, and at most so many.
+const KEPT_SHARE: usize = 32;
+const MOST_KEPT: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use std::future::Future;
     use std::pin::{Pin, pin};
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::task::{Context, Wake};
 
     use code_assist_core::KeyDigest;
@@ -109,13 +207,13 @@ mod tests {
 
     impl Wake for Wakes {
         fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
+            self.0.fetch_add(1, SeqCst);
         }
     }
 
     impl Wakes {
         fn count(&self) -> usize {
-            self.0.load(Ordering::SeqCst)
+            self.0.load(SeqCst)
         }
     }
 
@@ -129,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_permit_wakes_the_one_task_that_gets_it() {
-        let permits = Arc::new(Permits::new(1, 1));
+        let permits = Permits::new(1, 1);
         let wakes: [Arc<Wakes>; 3] = Default::default();
         let mut first = pin!(permits.acquire(caller("ann")));
         let mut second = pin!(permits.acquire(caller("bob")));
@@ -146,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_wait_that_is_given_up_passes_its_permit_on() {
-        let permits = Arc::new(Permits::new(1, 1));
+        let permits = Permits::new(1, 1);
         let wakes: [Arc<Wakes>; 3] = Default::default();
         let Poll::Ready(permit) = poll(pin!(permits.acquire(caller("ann"))), &wakes[0]) else {
             panic!("it is free");
@@ -165,12 +263,13 @@ mod tests {
         assert_eq!(wakes[2].count(), 1);
         assert!(poll(third.as_mut(), &wakes[2]).is_ready());
         drop(third);
-        assert!(permits.state().queue.is_empty() && permits.state().wakers.is_empty());
+        let state = permits.0.own().state();
+        assert!(state.queue.is_empty() && state.wakers.is_empty());
     }
 
     #[test]
     fn a_greater_share_wakes_the_tasks_that_may_go_on() {
-        let permits = Arc::new(Permits::new(4, 1));
+        let permits = Permits::new(4, 1);
         let wakes: [Arc<Wakes>; 2] = Default::default();
         let Poll::Ready(_permit) = poll(pin!(permits.acquire(caller("ann"))), &wakes[0]) else {
             panic!("it is free");
@@ -181,5 +280,71 @@ mod tests {
         permits.set_share(4);
         assert_eq!(wakes[1].count(), 1);
         assert!(poll(second.as_mut(), &wakes[1]).is_ready());
+    }
+
+    #[test]
+    fn a_permit_that_is_given_back_serves_the_next_request_without_the_lock() {
+        let permits = Permits::new(100, 100);
+        let wakes = Arc::default();
+        let Poll::Ready(first) = poll(pin!(permits.acquire(caller("ann"))), &wakes) else {
+            panic!("it is free");
+        };
+        drop(first);
+        let shared = Arc::clone(permits.0.own());
+        let _locked = shared.state();
+        let Poll::Ready(second) = poll(pin!(permits.acquire(caller("bob"))), &wakes) else {
+            panic!("the thread keeps one");
+        };
+        drop(second);
+    }
+
+    #[test]
+    fn permits_that_other_threads_keep_are_had_before_a_request_waits() {
+        let permits = Permits::new(100, 100);
+        let take = |count: usize| -> Vec<Permit> {
+            let wakes = Arc::default();
+            let taken =
+                (0..count).map(|_| match poll(pin!(permits.acquire(caller("ann"))), &wakes) {
+                    Poll::Ready(permit) => permit,
+                    Poll::Pending => panic!("it is free"),
+                });
+            taken.collect()
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| drop(take(5)));
+            }
+        });
+        assert!(permits.0.own().credits.sum() > 0, "no thread has kept any");
+        let all = take(100);
+        let wakes = Arc::default();
+        let mut waiting = pin!(permits.acquire(caller("bob")));
+        assert!(poll(waiting.as_mut(), &wakes).is_pending(), "there are no more than a hundred");
+        drop(all);
+        assert_eq!(wakes.count(), 1);
+        assert!(poll(waiting.as_mut(), &wakes).is_ready());
+    }
+
+    #[test]
+    fn a_permit_that_a_thread_kept_goes_to_the_task_that_waits_and_a_share_ends_the_keeping() {
+        let permits = Permits::new(32, 32);
+        let wakes: [Arc<Wakes>; 2] = Default::default();
+        let take = || match poll(pin!(permits.acquire(caller("ann"))), &wakes[0]) {
+            Poll::Ready(permit) => permit,
+            Poll::Pending => panic!("it is free"),
+        };
+        drop(take());
+        let kept = take();
+        assert_eq!(kept.ticket, None);
+        let others: Vec<Permit> = (0..31).map(|_| take()).collect();
+        let mut waiting = pin!(permits.acquire(caller("bob")));
+        assert!(poll(waiting.as_mut(), &wakes[1]).is_pending());
+        drop(kept);
+        assert_eq!(wakes[1].count(), 1);
+        assert!(poll(waiting.as_mut(), &wakes[1]).is_ready());
+        drop(others);
+        permits.set_share(16);
+        assert_eq!(permits.0.own().credits.sum(), 0);
+        assert!(take().ticket.is_some());
     }
 }

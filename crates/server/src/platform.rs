@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
-    Platform, ProcessStats, Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError,
-    SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp, TraceId,
-    UsageBatch, UsageRow,
+    Platform, ProcessStats, Rate, RateStanding, Replica, RequestBodyError, RequestRecord, RsaKey,
+    SendError, SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp,
+    TraceId, UsageBatch, UsageRow,
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
@@ -30,14 +30,14 @@ use crate::traces::Traces;
 /// The platform on tokio. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct TokioPlatform {
-    inner: Arc<PlatformInner>,
+    inner: Replica<PlatformInner>,
 }
 
 #[derive(Debug)]
 struct PlatformInner {
     http_client: HttpClient,
     store: Store,
-    permits: Arc<Permits>,
+    permits: Permits,
     /// For work on large bodies, which leaves half of the cores to the threads that serve.
     heavy_work: Arc<Semaphore>,
     jobs: mpsc::UnboundedSender<BackgroundJob>,
@@ -62,7 +62,6 @@ impl TokioPlatform {
         recorders: Recorders,
     ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
         let (jobs, spawned) = mpsc::unbounded_channel();
-        let permits = Arc::new(permits);
         let started = Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let heavy_work = Arc::new(Semaphore::new((cores / 2).max(1)));
@@ -77,7 +76,12 @@ impl TokioPlatform {
             signer,
             recorders,
         };
-        (Self { inner: Arc::new(inner) }, spawned)
+        (Self { inner: Arc::new(Arc::new(inner)) }, spawned)
+    }
+
+    /// The same platform, with a count of its clones of its own.
+    pub(crate) fn replica(&self) -> Self {
+        Self { inner: Arc::new(Arc::clone(&self.inner)) }
     }
 
     pub(crate) fn http_client(&self) -> &HttpClient {

@@ -5,7 +5,7 @@ mod pages;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
@@ -18,9 +18,8 @@ use crate::caller::{Caller, KeyDigest};
 use crate::error::Error;
 use crate::keys::{self, KeyHolder};
 use crate::platform::Peer;
-use crate::policy::key_guesses::KeyGuesses;
+use crate::policy::key_guesses::SharedKeyGuesses;
 use crate::settings::{AllowedHosts, ApiKey, Settings};
-use crate::sync::lock;
 use crate::time::Monotonic;
 
 use carriers::presented;
@@ -83,15 +82,15 @@ impl Access {
         };
         let digest = KeyDigest::of(&key);
         let Attempt { guesses, from, now } = attempt;
-        if let Some(after) = lock(guesses).refusal(from, &digest, *now) {
+        if let Some(after) = guesses.refusal(from, &digest, *now) {
             return Err(AccessError::TooManyAttempts { after });
         }
         match self.recognise(digest) {
             Some(client) => {
-                lock(guesses).accepted(from, &digest, *now);
+                guesses.accepted(from, &digest, *now);
                 Ok(client)
             }
-            None => Err(match lock(guesses).wrong(from, *now) {
+            None => Err(match guesses.wrong(from, *now) {
                 Some(after) => AccessError::TooManyAttempts { after },
                 None => AccessError::KeyInvalid,
             }),
@@ -214,7 +213,7 @@ pub enum Needs {
 #[derive(Debug)]
 pub struct Attempt<'a> {
     /// The wrong keys of all addresses.
-    pub guesses: &'a Mutex<KeyGuesses>,
+    pub guesses: &'a SharedKeyGuesses,
     /// The address, as [`Caller::new`] groups addresses.
     pub from: Caller,
     /// When the request came.

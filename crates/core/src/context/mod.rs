@@ -34,6 +34,7 @@ use crate::policy::in_flight::InFlightGuard;
 use crate::policy::memory::MemoryReservation;
 use crate::provider::request::CountedFor;
 use crate::record::RequestSpans;
+use crate::shards::Replica;
 use crate::time::Monotonic;
 use crate::trace::TraceContext;
 
@@ -47,7 +48,7 @@ pub(crate) use usage::ChargeRule;
 #[derive(Debug)]
 pub(crate) struct RequestContext<P: Platform> {
     platform: P,
-    metrics: Arc<Metrics>,
+    metrics: Replica<Metrics>,
     pub(crate) id: RequestId,
     pub(crate) trace: TraceContext,
     /// Set where the trace is recorded.
@@ -167,7 +168,7 @@ impl<P: Platform> RequestContext<P> {
     /// The context of a client's request.
     pub(crate) fn new(
         platform: &P,
-        metrics: &Arc<Metrics>,
+        metrics: &Replica<Metrics>,
         headers: &HeaderMap,
         received: Monotonic,
     ) -> Self {
@@ -184,12 +185,18 @@ impl<P: Platform> RequestContext<P> {
     /// The context of the proxy's own work, which is in no statistic.
     pub(crate) fn own(platform: &P, metrics: &Arc<Metrics>, now: Monotonic) -> Self {
         metrics.request_began(false);
-        Self::of(platform, metrics, (RequestId::NONE, TraceContext::NONE), now, false)
+        Self::of(
+            platform,
+            &Arc::new(Arc::clone(metrics)),
+            (RequestId::NONE, TraceContext::NONE),
+            now,
+            false,
+        )
     }
 
     fn of(
         platform: &P,
-        metrics: &Arc<Metrics>,
+        metrics: &Replica<Metrics>,
         (id, trace): (RequestId, TraceContext),
         received: Monotonic,
         counted: bool,

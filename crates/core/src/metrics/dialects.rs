@@ -1,28 +1,15 @@
-//! Counts of requests in OpenAI's and Anthropic's dialects.
+//! Counts of what only requests in OpenAI's and Anthropic's dialects have.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use crate::dialect::Dialect;
 
 /// What only translated requests count.
 #[derive(Debug, Default)]
 pub(crate) struct DialectCounts {
-    anthropic: AtomicU64,
-    openai: AtomicU64,
     signature_fallbacks: AtomicU64,
     unknown_parts: AtomicU64,
 }
 
 impl DialectCounts {
-    /// Counts a request. One of the Gemini API is counted by the other families.
-    pub(crate) fn request(&self, dialect: Dialect) {
-        match dialect {
-            Dialect::Anthropic => self.anthropic.fetch_add(1, Relaxed),
-            Dialect::Gemini => return,
-            Dialect::OpenAi => self.openai.fetch_add(1, Relaxed),
-        };
-    }
-
     /// Counts a request that is sent again without its thought signatures.
     pub(crate) fn signature_fallback(&self) {
         self.signature_fallbacks.fetch_add(1, Relaxed);
@@ -33,14 +20,6 @@ impl DialectCounts {
         if parts > 0 {
             self.unknown_parts.fetch_add(parts as u64, Relaxed);
         }
-    }
-
-    /// The requests of each dialect.
-    pub(super) fn requests(&self) -> [(Dialect, u64); 2] {
-        [
-            (Dialect::Anthropic, self.anthropic.load(Relaxed)),
-            (Dialect::OpenAi, self.openai.load(Relaxed)),
-        ]
     }
 
     /// How often signatures were refused.

@@ -6,7 +6,9 @@ use super::exposition::{ExpositionFormat, MetricFamily, MetricKind, Sample, Samp
 use super::histogram::Histogram;
 use super::labels::{CACHE_RESULTS, METHODS, STATUS_CLASSES, TOKEN_KINDS};
 use super::names::LABELS;
+use super::request_counts::ModelCounts;
 use super::{CredentialStatus, HealthInput, Metrics};
+use crate::dialect::Dialect;
 
 impl Metrics {
     /// Writes the body of `GET /metrics`.
@@ -31,14 +33,17 @@ impl Metrics {
     }
 
     fn of_dialects(&self) -> [MetricFamily; 3] {
-        let requests = self.dialects.requests().into_iter();
+        let requests = [
+            (Dialect::Anthropic, self.sum(|counts| &counts.anthropic)),
+            (Dialect::OpenAi, self.sum(|counts| &counts.openai)),
+        ];
         let requests =
             requests.map(|(dialect, count)| counted(count, &[("dialect", dialect.label())]));
         [
             counter(
                 "translated_requests",
                 "Admitted requests of other dialects than Gemini whose answer has ended, by dialect.",
-                requests.collect(),
+                requests.into(),
             ),
             counter(
                 "signature_fallbacks",
@@ -56,15 +61,17 @@ impl Metrics {
     fn of_requests(&self) -> Vec<MetricFamily> {
         let mut requests = Vec::new();
         let mut tokens = Vec::new();
-        let rows = self.by_model.iter().enumerate().flat_map(|(at, table)| {
-            self.models.labels().map(move |(index, model)| (at, model, &table[index]))
-        });
-        for (at, model, counts) in rows {
+        let rows = (0..self.tables)
+            .flat_map(|at| self.models.labels().map(move |(index, model)| (at, index, model)));
+        for (at, index, model) in rows {
+            let shards: Vec<&ModelCounts> =
+                self.counts.iter().filter_map(|counts| counts.known_model(at, index)).collect();
             let upstream =
-                (self.by_model.len() > 1).then(|| self.upstream_label(at).unwrap_or(NO_UPSTREAM));
+                (self.tables > 1).then(|| self.upstream_label(at).unwrap_or(NO_UPSTREAM));
             for (method_at, method) in METHODS.into_iter().enumerate() {
                 for (class_at, class) in STATUS_CLASSES.into_iter().enumerate() {
-                    let count = counts.requests.of(method_at * STATUS_CLASSES.len() + class_at);
+                    let cell = method_at * STATUS_CLASSES.len() + class_at;
+                    let count: u64 = shards.iter().map(|counts| counts.requests.of(cell)).sum();
                     if count > 0 {
                         let labels = [("method", method), ("model", model), ("status", class)];
                         requests.push(counted(count, &labels).of_upstream(upstream));
@@ -72,7 +79,7 @@ impl Metrics {
                 }
             }
             for (kind_at, kind) in TOKEN_KINDS.into_iter().enumerate() {
-                let count = counts.tokens.of(kind_at);
+                let count: u64 = shards.iter().map(|counts| counts.tokens.of(kind_at)).sum();
                 if count > 0 {
                     let labels = [("model", model), ("kind", kind)];
                     tokens.push(counted(count, &labels).of_upstream(upstream));
@@ -80,7 +87,7 @@ impl Metrics {
             }
         }
         let clients = self.clients.labels().filter_map(|(index, client)| {
-            let count = self.by_client.of(index);
+            let count: u64 = self.counts.iter().map(|counts| counts.by_client.of(index)).sum();
             (count > 0).then(|| counted(count, &[("client", client)]))
         });
         let refusals = (0..LABELS).filter_map(|index| {
@@ -116,17 +123,17 @@ impl Metrics {
             histogram(
                 "request_duration_seconds",
                 "From a request's arrival to the end of its answer's body.",
-                &self.total,
+                &self.merged(|counts| &counts.total),
             ),
             histogram(
                 "upstream_first_byte_seconds",
                 "From sending a call upstream to its response head, or a stream's first event.",
-                &self.first_byte,
+                &self.merged(|counts| &counts.first_byte),
             ),
             histogram(
                 "overhead_seconds",
                 "The proxy's own share of the time until the answer's head.",
-                &self.overhead,
+                &self.merged(|counts| &counts.overhead),
             ),
             counter(
                 "refusals",
@@ -157,8 +164,16 @@ impl Metrics {
                 cache.collect(),
             ),
             counter("tokens", "Model tokens that upstream has counted, by kind.", tokens),
-            counter("request_bytes", "Bytes of request bodies.", one(&self.bytes_in)),
-            counter("response_bytes", "Bytes of answers' bodies.", one(&self.bytes_out)),
+            counter(
+                "request_bytes",
+                "Bytes of request bodies.",
+                vec![counted(self.sum(|counts| &counts.bytes_in), &[])],
+            ),
+            counter(
+                "response_bytes",
+                "Bytes of answers' bodies.",
+                vec![counted(self.sum(|counts| &counts.bytes_out), &[])],
+            ),
             gauge(
                 "requests_in_flight",
                 "Requests whose answer has not ended.",
@@ -167,7 +182,7 @@ impl Metrics {
             gauge(
                 "requests_queued",
                 "Requests that wait for one of MAX_CONCURRENT_REQUESTS.",
-                self.queued.load(Relaxed) as f64,
+                self.gauge(|counts| &counts.queued) as f64,
             ),
         ]
     }
@@ -211,14 +226,14 @@ impl Metrics {
             gauge(
                 "concurrency_in_use",
                 "How many of MAX_CONCURRENT_REQUESTS are taken.",
-                self.permits_in_use.load(Relaxed) as f64,
+                self.gauge(|counts| &counts.permits_in_use) as f64,
             ),
         ]
     }
 
     fn of_credentials(&self, health: &HealthInput) -> Vec<MetricFamily> {
-        let at_hand = self.token_at_hand.load(Relaxed);
-        let waited = self.token_asked.load(Relaxed).saturating_sub(at_hand);
+        let at_hand = self.sum(|counts| &counts.token_at_hand);
+        let waited = self.sum(|counts| &counts.token_asked).saturating_sub(at_hand);
         let upstreams = || health.upstreams.iter().enumerate();
         let expiry = upstreams().filter_map(|(at, upstream)| {
             let expiry = sample(upstream.token.at()?.0 as f64 / 1000.0, &[]);

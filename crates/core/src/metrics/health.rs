@@ -137,9 +137,9 @@ impl Metrics {
             (false, true) => "degraded",
             (false, false) => "healthy",
         };
-        let requests = self.requests.load(Relaxed);
-        let asked = self.token_asked.load(Relaxed);
-        let overhead = Duration::from_micros(self.overhead_micros.load(Relaxed));
+        let requests = self.sum(|counts| &counts.requests);
+        let asked = self.sum(|counts| &counts.token_asked);
+        let overhead = Duration::from_micros(self.sum(|counts| &counts.overhead_micros));
         let body = format!(
             concat!(
                 r#"{{"status":{},"timestamp":{},"version":{},"metrics":{{"uptime":{},"#,
@@ -152,7 +152,7 @@ impl Metrics {
             json!(env!("CARGO_PKG_VERSION")),
             self.uptime(input.now).as_secs(),
             requests,
-            json!(rounded(ratio(self.token_at_hand.load(Relaxed), asked))),
+            json!(rounded(ratio(self.sum(|counts| &counts.token_at_hand), asked))),
             json!(rounded(overhead.as_secs_f64() * 1000.0 / (requests.max(1) as f64))),
             self.refreshes.load(Relaxed),
             json!(self.worst_breaker(input).label()),
@@ -174,7 +174,8 @@ impl Metrics {
             }
             shown
         };
-        let endpoints = self.endpoints.iter().map(|it| named(it.shown(), it.upstream));
+        let endpoints = self.endpoints.iter().enumerate();
+        let endpoints = endpoints.map(|(at, it)| named(self.shown_endpoint(at), it.upstream));
         let resting = all().flat_map(|(at, upstream)| {
             upstream.resting.iter().map(move |it| named(self.resting(it, input.clock), at))
         });
@@ -192,10 +193,10 @@ impl Metrics {
             "exhausted_quotas": quotas.collect::<Vec<_>>(),
             "queue": {
                 "in_flight": self.requests_in_flight(),
-                "in_use": self.permits_in_use.load(Relaxed),
+                "in_use": self.gauge(|counts| &counts.permits_in_use),
                 "limit": input.most_requests,
                 "per_caller": input.most_per_caller,
-                "waiting": self.queued.load(Relaxed),
+                "waiting": self.gauge(|counts| &counts.queued),
                 "timeout_ms": u64::try_from(input.queue_timeout.as_millis()).unwrap_or(u64::MAX),
             },
             "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
@@ -216,7 +217,7 @@ impl Metrics {
 
     /// One of several upstreams.
     fn shown_upstream(&self, at: usize, upstream: &UpstreamInput, clock: Timestamp) -> Value {
-        let own = self.endpoints.iter().filter(|endpoint| endpoint.upstream == at);
+        let own = (0..self.endpoints.len()).filter(|it| self.endpoints[*it].upstream == at);
         json!({
             "name": &*upstream.name,
             "provider": upstream.provider,
@@ -224,10 +225,19 @@ impl Metrics {
             "credentials": upstream.credentials(),
             "token": upstream.token(clock),
             "project": { "status": upstream.project, "location": upstream.location },
-            "endpoints": own.map(EndpointMetrics::shown).collect::<Vec<_>>(),
+            "endpoints": own.map(|endpoint| self.shown_endpoint(endpoint)).collect::<Vec<_>>(),
             "resting_models": upstream.resting.iter().map(|it| self.resting(it, clock)).collect::<Vec<_>>(),
             "exhausted_quotas": upstream.exhausted.iter().map(|it| exhausted(it, clock)).collect::<Vec<_>>(),
             "unable": upstream.unable.iter().map(|it| it.shown(clock)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn shown_endpoint(&self, at: usize) -> Value {
+        let endpoint = &self.endpoints[at];
+        json!({
+            "url": endpoint.url,
+            "breaker": endpoint.breaker().label(),
+            "in_flight": self.calls_in_flight(at),
         })
     }
 
@@ -266,9 +276,9 @@ impl Metrics {
         json!({
             "unit": "ms",
             "window_seconds": RECENT_SECONDS,
-            "overhead": shown(&self.overhead),
-            "upstream_first_byte": shown(&self.first_byte),
-            "total": shown(&self.total),
+            "overhead": shown(&self.merged(|counts| &counts.overhead)),
+            "upstream_first_byte": shown(&self.merged(|counts| &counts.first_byte)),
+            "total": shown(&self.merged(|counts| &counts.total)),
         })
     }
 
@@ -365,16 +375,6 @@ impl UpstreamMetrics {
             1..UNHEALTHY_FROM => UpstreamStatus::Degraded,
             UNHEALTHY_FROM.. => UpstreamStatus::Unhealthy,
         }
-    }
-}
-
-impl EndpointMetrics {
-    fn shown(&self) -> Value {
-        json!({
-            "url": self.url,
-            "breaker": self.breaker().label(),
-            "in_flight": self.in_flight.load(Relaxed),
-        })
     }
 }
 

@@ -34,6 +34,20 @@ impl Histogram {
         }
     }
 
+    /// The sum of several histograms with the same bounds.
+    pub(super) fn merged<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut all = all.into_iter().peekable();
+        let sum = Self::new(all.peek().map_or(&[], |first| first.bounds));
+        for one in all {
+            sum.all.add_all(&one.all);
+            sum.sum_micros.fetch_add(one.sum_micros.load(Relaxed), Relaxed);
+            for (sum, one) in sum.recent.iter().zip(&one.recent) {
+                sum.add_all(one);
+            }
+        }
+        sum
+    }
+
     /// Counts one duration.
     pub(super) fn record(&self, took: Duration, now: Monotonic) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -132,6 +146,18 @@ impl TimeSlice {
         }
         self.counts.add(bucket);
     }
+
+    /// Adds the counts of another slice, if they are of the same period. Of two periods the later one remains.
+    fn add_all(&self, other: &Self) {
+        let (own, period) = (self.period.load(Relaxed), other.period.load(Relaxed));
+        if period > own {
+            self.period.store(period, Relaxed);
+            self.counts.clear();
+        }
+        if period >= own {
+            self.counts.add_all(&other.counts);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -147,6 +173,12 @@ impl BucketCounts {
     fn add(&self, bucket: usize) {
         if let Some(count) = self.0.get(bucket) {
             count.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn add_all(&self, other: &Self) {
+        for (sum, count) in self.0.iter().zip(&other.0) {
+            sum.fetch_add(count.load(Relaxed), Relaxed);
         }
     }
 
@@ -245,6 +277,18 @@ mod tests {
         histogram.record(Duration::ZERO, after(60));
         assert_eq!(histogram.recent(after(61)).count(), 1);
         assert_eq!(histogram.cumulative(), [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_merged_histogram_has_the_counts_of_all_and_of_the_last_minute_only() {
+        let (one, other) = (with(&[1.5, 9.0]), with(&[3.0]));
+        let after = Monotonic(60_000_000);
+        other.record(Duration::from_millis(1), after);
+        let merged = Histogram::merged([&one, &other, &one]);
+        assert_eq!(merged.cumulative(), [1, 3, 4, 6]);
+        assert!((merged.sum_seconds() - 0.025).abs() < 1e-9);
+        assert_eq!(merged.recent(after).count(), 1, "the slice of the first minute was reused");
+        assert_eq!(Histogram::merged([&one, &one]).recent(Monotonic(0)).count(), 4);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! request, written when its body has ended.
 //!
 //! Nothing here holds a secret: no body, no token, no query string. Recording takes relaxed atomic
-//! operations only, no lock and no allocation; the costly work is done when the metrics are read. Only
-//! the log lines of refused requests take a lock.
+//! operations only, no lock and no allocation; the costly work is done when the metrics are read. What
+//! every request counts is sharded. Only the log lines of refused requests take a lock.
 
 mod access_log;
 mod connections;
@@ -17,6 +17,7 @@ mod key_families;
 mod key_logins;
 mod labels;
 mod names;
+mod request_counts;
 #[cfg(test)]
 mod tests;
 mod upstream_families;
@@ -26,7 +27,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::dialect::Dialect;
 use crate::policy::line_limit::{LineLimit, UnwrittenLines};
+use crate::shards::Sharded;
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 
@@ -43,24 +46,19 @@ pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 use dialects::DialectCounts;
 use failovers::FailoverCounts;
 use histogram::Histogram;
-use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
+use labels::{CACHE_RESULTS, Counters, RETRY_REASONS, STATUS_CLASSES};
 use labels::{error_label, method_index, status_index};
 use names::{BoundedLabels, BoundedNames, CLIENTS, LABELS, MODELS};
+use request_counts::RequestCounts;
 
 /// Counts what has happened in one process (or one isolate) since its start.
 #[derive(Debug)]
 pub struct Metrics {
     started: Monotonic,
     started_clock: Timestamp,
-    requests: AtomicU64,
-    in_flight: AtomicU64,
-    /// The requests in flight that are for the proxy itself.
-    set_aside: AtomicU64,
-    queued: AtomicU64,
-    permits_in_use: AtomicU64,
-    overhead_micros: AtomicU64,
-    token_asked: AtomicU64,
-    token_at_hand: AtomicU64,
+    counts: Sharded<RequestCounts>,
+    /// How many tables of models there are: see [`RequestCounts`].
+    tables: usize,
     refreshes: AtomicU64,
     failed_refreshes: AtomicU64,
     store_failed: AtomicBool,
@@ -69,15 +67,8 @@ pub struct Metrics {
     /// When settings were last read again, in milliseconds since the epoch: the last success, and the
     /// last failure. Zero stands for never.
     reloads: [AtomicU64; 2],
-    total: Histogram,
-    first_byte: Histogram,
-    overhead: Histogram,
     models: BoundedNames<MODELS>,
-    /// One table for each upstream, and the last one for requests that went to none. With one upstream
-    /// there is one table.
-    by_model: Vec<ModelTable>,
     clients: BoundedNames<CLIENTS>,
-    by_client: Box<Counters<{ CLIENTS + 2 }>>,
     reasons: BoundedLabels,
     by_reason: Counters<LABELS>,
     /// Requests that were not admitted, by the index of their reason.
@@ -88,24 +79,12 @@ pub struct Metrics {
     gone_before_answer: AtomicU64,
     gone_during_answer: AtomicU64,
     cut: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
     connections: ConnectionCounts,
     endpoints: Vec<EndpointMetrics>,
     /// At least one, in order of preference.
     upstreams: Vec<UpstreamMetrics>,
     pub(crate) dialects: DialectCounts,
     pub(crate) failovers: FailoverCounts,
-}
-
-/// By model, then by method and status class.
-type ModelTable = Box<[ModelCounts; MODELS + 2]>;
-
-/// The counts of one model.
-#[derive(Debug, Default)]
-struct ModelCounts {
-    requests: Counters<{ METHODS.len() * STATUS_CLASSES.len() }>,
-    tokens: Counters<{ TOKEN_KINDS.len() }>,
 }
 
 /// The counts and the state of one endpoint.
@@ -115,7 +94,6 @@ struct EndpointMetrics {
     /// The position of its upstream.
     upstream: usize,
     breaker: AtomicU8,
-    in_flight: AtomicU64,
     transitions: Counters<{ BreakerState::ALL.len() }>,
 }
 
@@ -146,7 +124,6 @@ impl Metrics {
                 url: without_login(url),
                 upstream: of_upstreams.len(),
                 breaker: AtomicU8::default(),
-                in_flight: AtomicU64::default(),
                 transitions: Counters::default(),
             }));
             of_upstreams.push(UpstreamMetrics {
@@ -159,31 +136,19 @@ impl Metrics {
         let names = of_upstreams.iter().filter(|_| are_several).map(|it| Arc::clone(&it.name));
         let failovers = FailoverCounts::new(names.collect());
         let tables = if are_several { of_upstreams.len() + 1 } else { 1 };
-        let table = || Box::new(std::array::from_fn(|_| ModelCounts::default()));
         Self {
             started: now,
             started_clock: clock,
-            requests: AtomicU64::default(),
-            in_flight: AtomicU64::default(),
-            set_aside: AtomicU64::default(),
-            queued: AtomicU64::default(),
-            permits_in_use: AtomicU64::default(),
-            overhead_micros: AtomicU64::default(),
-            token_asked: AtomicU64::default(),
-            token_at_hand: AtomicU64::default(),
+            counts: Sharded::new(|| RequestCounts::new(endpoints.len(), tables)),
+            tables,
             refreshes: AtomicU64::default(),
             failed_refreshes: AtomicU64::default(),
             store_failed: AtomicBool::default(),
             shutting_down: AtomicBool::default(),
             refusing: AtomicBool::default(),
             reloads: Default::default(),
-            total: Histogram::new(histogram::LONG),
-            first_byte: Histogram::new(histogram::LONG),
-            overhead: Histogram::new(histogram::SHORT),
             models: BoundedNames::of_models(),
-            by_model: std::iter::repeat_with(table).take(tables).collect(),
             clients: BoundedNames::default(),
-            by_client: Box::default(),
             reasons: BoundedLabels::with(&ALERTED_REASONS),
             by_reason: Counters::default(),
             refused: Counters::default(),
@@ -193,8 +158,6 @@ impl Metrics {
             gone_before_answer: AtomicU64::default(),
             gone_during_answer: AtomicU64::default(),
             cut: AtomicU64::default(),
-            bytes_in: AtomicU64::default(),
-            bytes_out: AtomicU64::default(),
             connections: ConnectionCounts::default(),
             endpoints,
             upstreams: of_upstreams,
@@ -205,8 +168,11 @@ impl Metrics {
 
     /// Counts a request that needs an access token. `at_hand` is false if it had to wait for one.
     pub(crate) fn token_asked(&self, at_hand: bool) {
-        self.token_asked.fetch_add(1, Relaxed);
-        self.token_at_hand.fetch_add(u64::from(at_hand), Relaxed);
+        let counts = self.counts.own();
+        counts.token_asked.fetch_add(1, Relaxed);
+        if at_hand {
+            counts.token_at_hand.fetch_add(1, Relaxed);
+        }
     }
 
     /// Counts a refresh that gave a new access token.
@@ -224,11 +190,14 @@ impl Metrics {
     pub(crate) fn upstream(&self, endpoint: usize, ok: bool) {
         let Some(endpoint) = self.endpoints.get(endpoint) else { return };
         let upstream = &self.upstreams[endpoint.upstream];
-        upstream.asked.store(true, Relaxed);
-        if ok {
-            upstream.failures.store(0, Relaxed);
-        } else {
+        // All requests share these: they are written only when they change.
+        if !upstream.asked.load(Relaxed) {
+            upstream.asked.store(true, Relaxed);
+        }
+        if !ok {
             upstream.failures.fetch_add(1, Relaxed);
+        } else if upstream.failures.load(Relaxed) > 0 {
+            upstream.failures.store(0, Relaxed);
         }
     }
 
@@ -245,10 +214,10 @@ impl Metrics {
     }
 
     /// The table of a request that went to the upstream of this name, or to none.
-    fn table(&self, upstream: Option<&str>) -> &ModelTable {
-        let last = self.by_model.len() - 1;
+    fn table(&self, upstream: Option<&str>) -> usize {
+        let last = self.tables - 1;
         let at = upstream.and_then(|name| self.upstreams.iter().position(|it| *it.name == *name));
-        &self.by_model[at.unwrap_or(last).min(last)]
+        at.unwrap_or(last).min(last)
     }
 
     /// Records whether an access to the store succeeded.
@@ -266,30 +235,34 @@ impl Metrics {
     pub(crate) fn breaker(&self, endpoint: usize, state: impl Into<BreakerState>) {
         let state = state.into();
         let Some(endpoint) = self.endpoints.get(endpoint) else { return };
-        if endpoint.breaker.swap(state as u8, Relaxed) != state as u8 {
+        let state_index = state as u8;
+        // All requests share it: it is written only when it changes.
+        if endpoint.breaker.load(Relaxed) != state_index
+            && endpoint.breaker.swap(state_index, Relaxed) != state_index
+        {
             endpoint.transitions.add(state as usize, 1);
         }
     }
 
     /// Counts a request as waiting for a concurrency permit until the guard is dropped.
     pub(crate) fn queued(&self) -> QueuedGuard<'_> {
-        self.queued.fetch_add(1, Relaxed);
+        self.counts.own().queued.fetch_add(1, Relaxed);
         QueuedGuard(self)
     }
 
     /// Counts a concurrency permit as held.
     pub(crate) fn permit_acquired(&self) {
-        self.permits_in_use.fetch_add(1, Relaxed);
+        self.counts.own().permits_in_use.fetch_add(1, Relaxed);
     }
 
     /// Counts a concurrency permit as given back.
     pub(crate) fn permit_released(&self) {
-        self.permits_in_use.fetch_sub(1, Relaxed);
+        self.counts.own().permits_in_use.fetch_sub(1, Relaxed);
     }
 
     /// The number of requests whose answer has not ended, with those for the proxy itself.
     pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Relaxed)
+        self.gauge(|counts| &counts.in_flight)
     }
 
     /// The counts of the shell's client connections.
@@ -326,16 +299,36 @@ impl Metrics {
 
     /// Records that a call to an endpoint begins or ends.
     pub(crate) fn endpoint_in_flight(&self, endpoint: usize, begins: bool) {
-        match self.endpoints.get(endpoint) {
-            Some(endpoint) if begins => endpoint.in_flight.fetch_add(1, Relaxed),
-            Some(endpoint) => endpoint.in_flight.fetch_sub(1, Relaxed),
+        match self.counts.own().at_endpoints.get(endpoint) {
+            Some(in_flight) if begins => in_flight.fetch_add(1, Relaxed),
+            Some(in_flight) => in_flight.fetch_sub(1, Relaxed),
             None => 0,
         };
     }
 
+    /// A counter of all shards.
+    fn sum(&self, of: impl Fn(&RequestCounts) -> &AtomicU64) -> u64 {
+        self.counts.iter().fold(0, |sum, counts| sum.wrapping_add(of(counts).load(Relaxed)))
+    }
+
+    /// A gauge of all shards. While they are read one after the other, a request may be missing or be there still.
+    fn gauge(&self, of: impl Fn(&RequestCounts) -> &AtomicU64) -> u64 {
+        u64::try_from(self.sum(of).cast_signed()).unwrap_or(0)
+    }
+
+    /// The calls in flight at an endpoint.
+    fn calls_in_flight(&self, endpoint: usize) -> u64 {
+        self.gauge(|counts| &counts.at_endpoints[endpoint])
+    }
+
+    /// A histogram of all shards.
+    fn merged(&self, of: impl Fn(&RequestCounts) -> &Histogram) -> Histogram {
+        Histogram::merged(self.counts.iter().map(of))
+    }
+
     /// The number of requests in flight, without those for the proxy itself.
     fn requests_in_flight(&self) -> u64 {
-        self.in_flight().saturating_sub(self.set_aside.load(Relaxed))
+        self.in_flight().saturating_sub(self.gauge(|counts| &counts.set_aside))
     }
 
     fn uptime(&self, now: Monotonic) -> Duration {
@@ -344,19 +337,25 @@ impl Metrics {
 
     /// Records that a request begins. One that is not `counted` is for the proxy itself.
     pub(crate) fn request_began(&self, counted: bool) {
-        self.in_flight.fetch_add(1, Relaxed);
-        self.set_aside.fetch_add(u64::from(!counted), Relaxed);
+        let counts = self.counts.own();
+        counts.in_flight.fetch_add(1, Relaxed);
+        if !counted {
+            counts.set_aside.fetch_add(1, Relaxed);
+        }
     }
 
     /// Records that a request that has begun is for the proxy itself.
     pub(crate) fn request_set_aside(&self) {
-        self.set_aside.fetch_add(1, Relaxed);
+        self.counts.own().set_aside.fetch_add(1, Relaxed);
     }
 
     /// Records that a request is over.
     pub(crate) fn request_over(&self, counted: bool) {
-        self.in_flight.fetch_sub(1, Relaxed);
-        self.set_aside.fetch_sub(u64::from(!counted), Relaxed);
+        let counts = self.counts.own();
+        counts.in_flight.fetch_sub(1, Relaxed);
+        if !counted {
+            counts.set_aside.fetch_sub(1, Relaxed);
+        }
     }
 
     /// Counts a request that was not admitted. It is in no other count, so that strangers can shift no
@@ -395,29 +394,35 @@ impl Metrics {
 
     /// Counts a request that was admitted and has ended.
     pub(crate) fn request_ended(&self, record: &AccessLogRecord<'_>, now: Monotonic) {
-        self.requests.fetch_add(1, Relaxed);
-        self.dialects.request(record.dialect);
-        let micros = u64::try_from(record.overhead.as_micros()).unwrap_or(u64::MAX);
-        self.overhead_micros.fetch_add(micros, Relaxed);
-        self.total.record(record.total, now);
-        self.overhead.record(record.overhead, now);
-        if let Some(first_byte) = record.first_byte {
-            self.first_byte.record(first_byte, now);
+        let counts = self.counts.own();
+        counts.requests.fetch_add(1, Relaxed);
+        match record.dialect {
+            Dialect::Gemini => {}
+            Dialect::Anthropic => _ = counts.anthropic.fetch_add(1, Relaxed),
+            Dialect::OpenAi => _ = counts.openai.fetch_add(1, Relaxed),
         }
-        self.bytes_in.fetch_add(record.bytes_in, Relaxed);
-        self.bytes_out.fetch_add(record.bytes_out, Relaxed);
+        let micros = u64::try_from(record.overhead.as_micros()).unwrap_or(u64::MAX);
+        counts.overhead_micros.fetch_add(micros, Relaxed);
+        counts.total.record(record.total, now);
+        counts.overhead.record(record.overhead, now);
+        if let Some(first_byte) = record.first_byte {
+            counts.first_byte.record(first_byte, now);
+        }
+        counts.bytes_in.fetch_add(record.bytes_in, Relaxed);
+        counts.bytes_out.fetch_add(record.bytes_out, Relaxed);
 
         let class = status_index(record.status);
-        let counts = &self.table(record.upstream_name)[self.models.index(record.model, class == 0)];
-        counts.requests.add(method_index(record.operation) * STATUS_CLASSES.len() + class, 1);
+        let model = self.models.index(record.model, class == 0);
+        let of_model = counts.of_model(self.table(record.upstream_name), model);
+        of_model.requests.add(method_index(record.operation) * STATUS_CLASSES.len() + class, 1);
         if record.cache.is_none_or(CacheResult::asks_upstream) {
             let usage = &record.usage;
             let tokens = [usage.prompt, usage.output, usage.thoughts, usage.cached];
             for (kind, count) in tokens.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-                counts.tokens.add(kind, count);
+                of_model.tokens.add(kind, count);
             }
         }
-        self.by_client.add(self.clients.index(record.client.unwrap_or_default(), true), 1);
+        counts.by_client.add(self.clients.index(record.client.unwrap_or_default(), true), 1);
         if let Some(error) = record.error {
             self.by_reason.add(self.reasons.index(error_label(error, record.status)), 1);
         }
@@ -447,7 +452,7 @@ pub(crate) struct QueuedGuard<'a>(&'a Metrics);
 
 impl Drop for QueuedGuard<'_> {
     fn drop(&mut self) {
-        self.0.queued.fetch_sub(1, Relaxed);
+        self.0.counts.own().queued.fetch_sub(1, Relaxed);
     }
 }
 

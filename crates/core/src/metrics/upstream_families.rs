@@ -2,7 +2,6 @@
 //! names its own: two of them may have the same endpoint.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::exposition::{MetricFamily, MetricKind};
 use super::families::{counted, counter, family, sample};
@@ -17,7 +16,7 @@ impl Metrics {
         let mut transitions = Vec::new();
         let mut states = Vec::new();
         let mut in_flight = Vec::new();
-        for endpoint in &self.endpoints {
+        for (at, endpoint) in self.endpoints.iter().enumerate() {
             let url = endpoint.url.as_str();
             let upstream = self.upstream_label(endpoint.upstream);
             let now = endpoint.breaker();
@@ -28,7 +27,7 @@ impl Metrics {
                 let is_now = f64::from(u8::from(now == state));
                 states.push(sample(is_now, &labels).of_upstream(upstream));
             }
-            let open = endpoint.in_flight.load(Relaxed) as f64;
+            let open = self.calls_in_flight(at) as f64;
             in_flight.push(sample(open, &[("endpoint", url)]).of_upstream(upstream));
         }
         let statuses = self.upstreams.iter().enumerate().flat_map(|(at, upstream)| {

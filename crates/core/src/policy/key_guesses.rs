@@ -1,10 +1,13 @@
 //! The limit on guesses of keys (`docs/ACCESS.md`).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::rate_limit::RateLimiter;
 use crate::caller::{Caller, KeyDigest};
+use crate::shards::Sharded;
 use crate::time::Monotonic;
 
 /// Counts the wrong keys of each address.
@@ -87,6 +90,50 @@ impl KeyGuesses {
     }
 }
 
+/// The guesses, which all requests with a key share. A request whose key is accepted takes no lock, unless wrong
+/// keys came lately, or another key came through its thread before it.
+#[derive(Debug, Default)]
+pub struct SharedKeyGuesses {
+    guesses: Mutex<KeyGuesses>,
+    /// When the latest wrong key came, plus one; zero stands for never.
+    latest_wrong: AtomicU64,
+    /// The key that each thread has had accepted last, and when that was noted.
+    last: Sharded<Mutex<Option<(AcceptedKey, Monotonic)>>>,
+}
+
+impl SharedKeyGuesses {
+    /// See [`KeyGuesses::refusal`].
+    pub fn refusal(&self, from: &Caller, key: &KeyDigest, now: Monotonic) -> Option<Duration> {
+        let latest = self.latest_wrong.load(Ordering::Acquire).checked_sub(1)?;
+        // Twice, since counts are a little older than they seem.
+        let is_recent = now.since(Monotonic(latest)) < 2 * WINDOW;
+        if is_recent { self.lock().refusal(from, key, now) } else { None }
+    }
+
+    /// See [`KeyGuesses::wrong`].
+    pub fn wrong(&self, from: &Caller, now: Monotonic) -> Option<Duration> {
+        let mut guesses = self.lock();
+        self.latest_wrong.fetch_max(now.0 + 1, Ordering::Release);
+        guesses.wrong(from, now)
+    }
+
+    /// See [`KeyGuesses::accepted`].
+    pub fn accepted(&self, from: &Caller, key: &KeyDigest, now: Monotonic) {
+        let pair = (*from, *key);
+        let mut last = self.last.own().lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|(last, at)| last == pair && now.since(at) < RENEWED_AFTER) {
+            return;
+        }
+        self.lock().accepted(from, key, now);
+        *last = Some((pair, now));
+    }
+
+    // Policies do not import `sync`.
+    fn lock(&self) -> MutexGuard<'_, KeyGuesses> {
+        self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Wrong keys of one address in a `WINDOW`.
 pub const MOST_WRONG: u32 = 10;
 
@@ -164,6 +211,30 @@ mod tests {
             assert_eq!(guesses.wrong(&from, at(7200)), None);
         }
         assert_eq!(guesses.refusal(&from, &key, at(7200)), None);
+    }
+
+    #[test]
+    fn a_key_that_is_accepted_again_takes_no_lock_and_wrong_keys_are_seen_by_all_threads() {
+        let (from, key) = (nth_address(1), KeyDigest::of("good"));
+        let guesses = SharedKeyGuesses::default();
+        guesses.accepted(&from, &key, at(0));
+        {
+            let _locked = guesses.lock();
+            assert_eq!(guesses.refusal(&from, &key, at(59)), None);
+            guesses.accepted(&from, &key, at(59));
+        }
+        let guess = || {
+            let _ = guesses.wrong(&from, at(100));
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..MOST_WRONG {
+                scope.spawn(guess);
+            }
+        });
+        let another = KeyDigest::of("another");
+        assert_eq!(guesses.refusal(&from, &key, at(101)), None, "it was accepted before");
+        assert_eq!(guesses.refusal(&from, &another, at(101)), Some(Duration::from_secs(59)));
+        assert_eq!(guesses.refusal(&from, &another, at(160)), None);
     }
 
     #[test]

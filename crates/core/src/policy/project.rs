@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{Lease, Leases};
+use crate::shards::HasReadyPart;
 use crate::time::{Monotonic, Timestamp};
 
 /// What a request does about its project.
@@ -137,6 +138,33 @@ impl<E: Clone> ProjectState<E> {
     /// False when upstream has just rejected the stored project.
     pub fn trusts_store(&self) -> bool {
         self.invalidated.is_none()
+    }
+}
+
+/// A project, and the time until which it may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyProject {
+    project: Arc<str>,
+    until: Timestamp,
+}
+
+impl ReadyProject {
+    /// The project, as [`ProjectState::ask`] would return it: `None` if there is more to decide.
+    pub fn project(&self, clock: Timestamp) -> Option<Arc<str>> {
+        (clock < self.until).then(|| Arc::clone(&self.project))
+    }
+}
+
+impl<E> HasReadyPart for ProjectState<E> {
+    type Ready = ReadyProject;
+
+    fn ready(&self) -> Option<ReadyProject> {
+        let (project, until) = self.known.as_ref()?;
+        Some(ReadyProject { project: Arc::clone(project), until: *until })
+    }
+
+    fn copy(ready: &ReadyProject) -> ReadyProject {
+        ReadyProject { project: Arc::from(&*ready.project), until: ready.until }
     }
 }
 

@@ -152,6 +152,11 @@ impl WaitQueue {
         self.share < self.permits && held >= self.share
     }
 
+    /// True while a ticket waits.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The number of holders and waiters.
     pub fn len(&self) -> usize {
         self.tickets.len()

@@ -38,19 +38,19 @@ impl CacheRequest {
 
 /// The result of looking for an answer.
 #[must_use = "a leader must complete"]
-pub(super) enum Lookup<P: Platform> {
+pub(super) enum Lookup<'c, P: Platform> {
     /// There is an answer.
     Found(CachedAnswer),
     /// There is no answer: call upstream, then [`Leader::complete`].
-    Lead(Leader<P>),
+    Lead(Leader<'c, P>),
 }
 
 /// Leader guard. It publishes the result to the waiters; if it is dropped without one, a waiter takes
 /// over.
 #[must_use = "a waiter takes over when the guard is dropped"]
-pub(super) struct Leader<P: Platform> {
+pub(super) struct Leader<'c, P: Platform> {
     platform: P,
-    cache: Arc<Mutex<ResponseCache>>,
+    cache: &'c Mutex<ResponseCache>,
     lease: Option<FlightLease>,
     keep: KeepRule,
     /// What to publish to the processes that share the store, if there are any.
@@ -72,7 +72,7 @@ struct HeldLock {
     token: FencingToken,
 }
 
-impl<P: Platform> Leader<P> {
+impl<P: Platform> Leader<'_, P> {
     /// Polls the call upstream, and renews the distributed lock, if there is one, until the call ends.
     pub(super) async fn while_leading<F: Future>(&self, call: Pin<&mut F>) -> F::Output {
         let lock = self.remote.as_ref().and_then(|remote| remote.lock.as_ref());
@@ -96,7 +96,7 @@ impl<P: Platform> Leader<P> {
         match answer.map(CachedAnswer::copied) {
             // Other processes get nothing: `Drop` releases the lock for them.
             Ok(answer) if !self.keep.allows(&answer.body) => {
-                lock(&self.cache).share_in_flight(lease, answer, now);
+                lock(self.cache).share_in_flight(lease, answer, now);
             }
             Ok(answer) => {
                 if let Some(RemoteFlight { upstream, key, lock }) = self.remote.take() {
@@ -109,17 +109,17 @@ impl<P: Platform> Leader<P> {
                         lock,
                     }));
                 }
-                lock(&self.cache).settle(lease, answer, now);
+                lock(self.cache).settle(lease, answer, now);
             }
-            Err(_) => lock(&self.cache).give_up(lease, Abandoned::Failed, now),
+            Err(_) => lock(self.cache).give_up(lease, Abandoned::Failed, now),
         }
     }
 }
 
-impl<P: Platform> Drop for Leader<P> {
+impl<P: Platform> Drop for Leader<'_, P> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lock(&self.cache).give_up(lease, Abandoned::Gone, self.platform.now());
+            lock(self.cache).give_up(lease, Abandoned::Gone, self.platform.now());
         }
         // There is no answer, so release the lock for another process.
         if let Some(RemoteFlight { upstream, key, lock: Some(lock) }) = self.remote.take() {
@@ -137,8 +137,7 @@ impl<P: Platform> Drop for Leader<P> {
 #[derive(Debug)]
 pub(super) struct Coalescer {
     metrics: Arc<Metrics>,
-    /// Shared with the leader guards, each of which reports its own end.
-    cache: Arc<Mutex<ResponseCache>>,
+    cache: Mutex<ResponseCache>,
     is_on: bool,
 }
 
@@ -151,7 +150,7 @@ impl Coalescer {
             lease: LONGEST_FLIGHT,
         });
         let is_on = cache.is_on();
-        Self { metrics: Arc::clone(metrics), cache: Arc::new(Mutex::new(cache)), is_on }
+        Self { metrics: Arc::clone(metrics), cache: Mutex::new(cache), is_on }
     }
 
     /// False when no answer is ever shared or kept, so that no key is needed.
@@ -160,13 +159,13 @@ impl Coalescer {
     }
 
     /// Looks for the answer to an equal request, and waits for one in flight.
-    pub(super) async fn find<P: Platform>(
-        &self,
+    pub(super) async fn find<'c, P: Platform>(
+        &'c self,
         upstream: &Upstream,
         request: &CacheRequest,
         call: WholeCall,
         context: &mut RequestContext<P>,
-    ) -> Result<Lookup<P>, Error> {
+    ) -> Result<Lookup<'c, P>, Error> {
         let Some(key) = &request.key else {
             context.cache = CacheUse::NotRepeatable;
             return Ok(Lookup::Lead(self.leader(context.platform(), request, None)));
@@ -216,14 +215,14 @@ impl Coalescer {
     }
 
     /// Looks for the answer of another process, and waits for one that is in flight there.
-    async fn find_remote<P: Platform>(
-        &self,
+    async fn find_remote<'c, P: Platform>(
+        &'c self,
         upstream: &Upstream,
         key: &CacheKey,
         call: WholeCall,
-        mut leader: Leader<P>,
+        mut leader: Leader<'c, P>,
         context: &mut RequestContext<P>,
-    ) -> Result<(CacheResult, Lookup<P>), Error> {
+    ) -> Result<(CacheResult, Lookup<'c, P>), Error> {
         let platform = context.platform().clone();
         // Another process may have the answer, or make it.
         context.release_permit();
@@ -309,9 +308,9 @@ impl Coalescer {
         platform: &P,
         request: &CacheRequest,
         lease: Option<FlightLease>,
-    ) -> Leader<P> {
-        let (platform, cache) = (platform.clone(), Arc::clone(&self.cache));
-        Leader { platform, cache, lease, keep: request.keep, remote: None }
+    ) -> Leader<'_, P> {
+        let platform = platform.clone();
+        Leader { platform, cache: &self.cache, lease, keep: request.keep, remote: None }
     }
 }
 

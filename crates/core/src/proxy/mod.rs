@@ -31,7 +31,7 @@ mod usage;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -57,9 +57,10 @@ use crate::metrics::Metrics;
 use crate::platform::{Admission, Platform, RequestBodyError};
 use crate::policy::budget::ProcessId;
 use crate::policy::call_signatures::CallSignatures;
-use crate::policy::key_guesses::KeyGuesses;
+use crate::policy::key_guesses::SharedKeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::settings::Settings;
+use crate::shards::{Published, Replica, Replicas};
 use crate::upstream::{Upstream, Upstreams};
 
 use coalesce::Coalescer;
@@ -75,15 +76,17 @@ use respond::Answer;
 pub struct Proxy {
     settings: Arc<Settings>,
     /// Read once a request, replaced as a whole by [`Proxy::reload`].
-    reloadable: RwLock<Arc<ReloadableSettings>>,
+    reloadable: Published<Replica<ReloadableSettings>>,
     /// What the holders of keys have used.
     keys: Keys,
     limits: CallerLimits,
-    guesses: Mutex<KeyGuesses>,
+    guesses: SharedKeyGuesses,
     coalescer: Coalescer,
     upstreams: Upstreams,
     memory: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
+    /// For the contexts of requests.
+    metrics_replicas: Replicas<Metrics>,
     /// `None` if `SIGNATURE_CACHE_BYTES` is 0.
     call_signatures: Option<Arc<CallSignatures>>,
 }
@@ -100,13 +103,14 @@ impl Proxy {
         let keys = Keys::new(ProcessId(platform.random()));
         let upstreams = Upstreams::new(&settings, &metrics);
         Self {
-            reloadable: RwLock::new(ReloadableSettings::new(&settings, &keys, &upstreams)),
+            reloadable: ReloadableSettings::new(&settings, &keys, &upstreams).published(),
             keys,
             limits: CallerLimits::new(&settings),
-            guesses: Mutex::default(),
+            guesses: SharedKeyGuesses::default(),
             coalescer: Coalescer::new(&settings, &metrics),
             upstreams,
             memory,
+            metrics_replicas: Replicas::of(&metrics),
             metrics,
             call_signatures: Some(settings.signature_cache_bytes)
                 .filter(|bytes| *bytes > 0)
@@ -121,7 +125,7 @@ impl Proxy {
     pub fn with_operator_key(mut self, digest: KeyDigest) -> Self {
         self.keys.set_operator(digest);
         let reloadable = ReloadableSettings::new(&self.settings, &self.keys, &self.upstreams);
-        self.reloadable = RwLock::new(reloadable);
+        self.reloadable = reloadable.published();
         self
     }
 
@@ -133,8 +137,8 @@ impl Proxy {
     ) -> Response<ProxyBody<P>> {
         let (parts, body) = request.into_parts();
         let mut body = pin!(body);
-        let mut context =
-            RequestContext::new(platform, &self.metrics, &parts.headers, platform.now());
+        let metrics = self.metrics_replicas.own();
+        let mut context = RequestContext::new(platform, metrics, &parts.headers, platform.now());
         let span = context.span();
         let route = self.route(&parts, &mut context);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
@@ -172,8 +176,8 @@ impl Proxy {
         error: &Error,
     ) -> Response<ProxyBody<P>> {
         let (parts, body) = request.into_parts();
-        let mut context =
-            RequestContext::new(platform, &self.metrics, &parts.headers, platform.now());
+        let metrics = self.metrics_replicas.own();
+        let mut context = RequestContext::new(platform, metrics, &parts.headers, platform.now());
         context.peer = access::address(&parts, self.settings.trust_forwarded_for);
         // What is left for probes is needed again at once.
         let is_spare = matches!(error, Error::ConnectionsExhausted);

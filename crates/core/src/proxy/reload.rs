@@ -1,12 +1,13 @@
 //! The settings that a running proxy can replace: keys, allowed hosts and origins, model aliases.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::Proxy;
 use crate::access::Access;
 use crate::keys::{KeyHolder, Keys};
 use crate::platform::Platform;
 use crate::settings::{KeySettings, ModelAlias, Problem, Settings};
+use crate::shards::{Published, Replica};
 use crate::upstream::{KeyLists, Upstreams};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
@@ -26,11 +27,11 @@ pub(super) struct ReloadableSettings {
 }
 
 impl ReloadableSettings {
-    pub(super) fn new(settings: &Settings, keys: &Keys, upstreams: &Upstreams) -> Arc<Self> {
+    pub(super) fn new(settings: &Settings, keys: &Keys, upstreams: &Upstreams) -> Self {
         let model_aliases = settings.model_aliases.clone();
         let holders = keys.holders(settings);
         let lists = upstreams.lists(&settings.keys);
-        Arc::new(Self {
+        Self {
             // Without holders no usage is counted, and the operator's key has nothing to read.
             access: Access::new(settings, &holders)
                 .with_operator(keys.operator().filter(|_| !holders.is_empty())),
@@ -39,7 +40,13 @@ impl ReloadableSettings {
             model_aliases,
             holders,
             keys: settings.number_of_keys(),
-        })
+        }
+    }
+
+    /// A replica for each shard.
+    pub(super) fn published(self) -> Published<Replica<Self>> {
+        let all = Arc::new(self);
+        Published::new(|| Arc::new(Arc::clone(&all)))
     }
 }
 
@@ -67,8 +74,8 @@ impl Proxy {
     /// Replaces keys with their upstreams, allowed hosts and origins, and model aliases. Other settings and requests in
     /// flight are not affected.
     pub fn reload(&self, settings: &Settings) {
-        *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
-            ReloadableSettings::new(settings, &self.keys, &self.upstreams);
+        let all = Arc::new(ReloadableSettings::new(settings, &self.keys, &self.upstreams));
+        self.reloadable.replace(|| Arc::new(Arc::clone(&all)));
         self.memory.set_keys(settings.number_of_keys());
     }
 
@@ -102,7 +109,7 @@ impl Proxy {
         self.settings.permits_per_caller(self.reloadable().keys)
     }
 
-    pub(super) fn reloadable(&self) -> Arc<ReloadableSettings> {
-        Arc::clone(&self.reloadable.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn reloadable(&self) -> Replica<ReloadableSettings> {
+        self.reloadable.read(Arc::clone)
     }
 }

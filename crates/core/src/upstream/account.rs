@@ -15,7 +15,8 @@ use crate::platform::Platform;
 use crate::policy::project::ProjectState;
 use crate::policy::quota::QuotaMemory;
 use crate::policy::routing::InabilityMemory;
-use crate::sync::lock;
+use crate::shards::SharedState;
+use crate::sync::{OftenEmpty, lock};
 
 /// Lock order: the source of [`super::credentials::Credentials`] first, then any of these, one at a
 /// time.
@@ -26,11 +27,11 @@ pub(crate) struct AccountData {
     pub(crate) name: Arc<str>,
     /// The login of a key, if the account is not the operator's.
     pub(super) own_login: Option<Arc<OwnLogin>>,
-    pub(super) project: Mutex<ProjectState<Error>>,
-    pub(super) quotas: Mutex<QuotaMemory<UpstreamError>>,
+    pub(super) project: SharedState<ProjectState<Error>>,
+    pub(super) quotas: OftenEmpty<QuotaMemory<UpstreamError>>,
     pub(super) models: Mutex<Catalog>,
     /// What the account is known to be unable to do, where another upstream may do it.
-    pub(super) unable: Mutex<InabilityMemory<Error>>,
+    pub(super) unable: OftenEmpty<InabilityMemory<Error>>,
 }
 
 impl AccountData {
@@ -40,10 +41,10 @@ impl AccountData {
             id,
             name: Arc::clone(name),
             own_login,
-            project: Mutex::default(),
-            quotas: Mutex::default(),
+            project: SharedState::new(ProjectState::default()),
+            quotas: OftenEmpty::default(),
             models: Mutex::default(),
-            unable: Mutex::default(),
+            unable: OftenEmpty::default(),
         }
     }
 
@@ -83,15 +84,15 @@ impl AccountData {
 
     /// Forgets everything, since the credentials now belong to another account.
     pub(super) fn clear(&self) {
-        lock(&self.project).clear();
-        *lock(&self.quotas) = QuotaMemory::default();
+        self.project.with(ProjectState::clear);
+        self.quotas.with(|quotas| *quotas = QuotaMemory::default());
         lock(&self.models).clear();
-        lock(&self.unable).clear();
+        self.unable.with(InabilityMemory::clear);
     }
 
     /// Ends the memory of failures, since the credentials of the same account have changed.
     pub(super) fn retry_now(&self) {
-        lock(&self.project).retry_now();
-        lock(&self.unable).forget_account();
+        self.project.with(ProjectState::retry_now);
+        self.unable.with(InabilityMemory::forget_account);
     }
 }

@@ -8,7 +8,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,13 +28,13 @@ use crate::metrics::{Metrics, RestingModelStatus, RetryReason};
 use crate::platform::Platform;
 use crate::policy::breaker::{self, CallOutcomes};
 use crate::policy::endpoint::{Endpoints, Tries};
-use crate::policy::in_flight::InFlightGuard;
+use crate::policy::in_flight::{InFlightGuard, SharedEndpoints};
 use crate::policy::retry;
 use crate::provider::Provider;
 use crate::provider::request::{BaseUrl, CountedFor, UpstreamRequest, UrlError};
 use crate::record::StepKind;
 use crate::settings::Settings;
-use crate::sync::lock;
+use crate::shards::Replicas;
 use crate::time::Monotonic;
 use crate::wait::within;
 
@@ -48,7 +48,7 @@ pub(crate) struct Calls {
     pub(crate) quotas: Quotas,
     account: Arc<AccountData>,
     /// Shared with the in-flight guards, each of which reports the end of its own call.
-    endpoints: Arc<Mutex<Endpoints>>,
+    endpoints: Replicas<SharedEndpoints>,
     /// The base URLs of the endpoints, in order.
     bases: Vec<Result<BaseUrl, UrlError>>,
     /// The position of the first endpoint among those of all upstreams, as metrics count them.
@@ -76,11 +76,11 @@ impl Calls {
             auth,
             quotas: Quotas::new(metrics, account),
             account: Arc::clone(account),
-            endpoints: Arc::new(Mutex::new(Endpoints::new(
+            endpoints: Replicas::of(&Arc::new(SharedEndpoints::new(Endpoints::new(
                 endpoints.len(),
                 settings.breaker_threshold,
                 settings.breaker_timeout,
-            ))),
+            )))),
             bases: endpoints.iter().map(|url| BaseUrl::new(url)).collect(),
             first_endpoint,
             retries: retry::RetryLimits {
@@ -107,7 +107,7 @@ impl Calls {
         model: &str,
         now: Monotonic,
     ) -> Result<(), Error> {
-        match lock(&self.endpoints).all_open(counted_for.scope(model), now) {
+        match self.endpoints.own().all_open(counted_for.scope(model), now) {
             Some(all_open) => Err(Error::circuit_open(all_open, model)),
             None => Ok(()),
         }
@@ -116,10 +116,6 @@ impl Calls {
     /// Updates the states of the endpoints' breakers in the metrics, which also change with time alone,
     /// and returns the models whose breakers are not closed.
     pub(crate) fn report_breakers(&self, now: Monotonic) -> Vec<RestingModelStatus> {
-        let mut endpoints = lock(&self.endpoints);
-        for (index, state) in endpoints.states(now).enumerate() {
-            self.metrics.breaker(self.first_endpoint + index, state);
-        }
         let status = |(endpoint, resting): (usize, breaker::RestingModel<'_>)| RestingModelStatus {
             endpoint: self.first_endpoint + endpoint,
             model: resting.of.model.to_owned(),
@@ -127,7 +123,12 @@ impl Calls {
             state: resting.state.into(),
             open_for: resting.open_for,
         };
-        endpoints.resting(now).map(status).collect()
+        self.endpoints.own().with(|endpoints| {
+            for (index, state) in endpoints.states(now).enumerate() {
+                self.metrics.breaker(self.first_endpoint + index, state);
+            }
+            endpoints.resting(now).map(status).collect()
+        })
     }
 
     /// Calls upstream, with retries, until there is an answer or a final failure.
@@ -333,7 +334,7 @@ impl Calls {
             return (Err(error), now);
         }
         let scope = request.counts_for().scope(&context.model);
-        let call = InFlightGuard::begin(&self.endpoints, scope, tries, now)
+        let call = InFlightGuard::begin(self.endpoints.own(), scope, tries, now)
             .map_err(|error| Error::circuit_open(error, &context.model));
         if let Ok(call) = &call
             && call.is_probe
@@ -463,7 +464,7 @@ impl Calls {
         if let Some(project) = request.project()
             && class == FailureClass::Project
         {
-            lock(&self.account.project).invalidate(project, now);
+            self.account.project.with(|state| state.invalidate(project, now));
         }
         if request.uses_quota() {
             self.quotas.note(context.platform(), &context.model, &error);

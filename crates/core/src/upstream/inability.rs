@@ -5,27 +5,27 @@ use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::failure::FailoverReason;
 use crate::metrics::InabilityStatus;
-use crate::policy::routing::RoutingVerdict;
+use crate::policy::routing::{InabilityMemory, RoutingVerdict};
 use crate::provider::method;
-use crate::sync::lock;
 use crate::time::Monotonic;
 
 impl Upstream {
     /// True if anything is known.
     pub(crate) fn has_inability(&self) -> bool {
-        !lock(&self.data.unable).is_empty()
+        !self.data.unable.is_empty()
     }
 
     /// What is known, for health.
     pub(crate) fn inabilities(&self, now: Monotonic) -> Vec<InabilityStatus> {
-        let unable = lock(&self.data.unable);
-        let known = unable.known(now).map(|(reason, error, model, lasts)| InabilityStatus {
-            reason: reason.word(),
-            error: error.label(),
-            model: model.map(|(model, method)| (model.to_owned(), method)),
-            lasts,
-        });
-        known.collect()
+        self.data.unable.with(|unable| {
+            let known = unable.known(now).map(|(reason, error, model, lasts)| InabilityStatus {
+                reason: reason.word(),
+                error: error.label(),
+                model: model.map(|(model, method)| (model.to_owned(), method)),
+                lasts,
+            });
+            known.collect()
+        })
     }
 
     /// Whether a request for a model goes to this upstream. `model` gives the name of the model here; it
@@ -36,11 +36,10 @@ impl Upstream {
         model: impl FnOnce() -> &'a str,
         now: Monotonic,
     ) -> RoutingVerdict<Error> {
-        let mut unable = lock(&self.data.unable);
-        if unable.is_empty() {
+        if self.data.unable.is_empty() {
             return RoutingVerdict::Ask;
         }
-        unable.ask(ability_of(call), model(), now)
+        self.data.unable.with(|unable| unable.ask(ability_of(call), model(), now))
     }
 
     /// Remembers a failure that other requests would have too.
@@ -56,7 +55,10 @@ impl Upstream {
             return;
         }
         let error = error.clone();
-        let is_news = lock(&self.data.unable).note(reason, ability_of(call), model, error, now);
+        let note = |unable: &mut InabilityMemory<Error>| {
+            unable.note(reason, ability_of(call), model, error, now)
+        };
+        let is_news = self.data.unable.with(note);
         if is_news {
             tracing::warn!(
                 upstream = &*self.name,
@@ -69,8 +71,8 @@ impl Upstream {
 
     /// Ends the memory of failures that a good answer disproves.
     pub(crate) fn note_served(&self, call: ModelCall, model: &str) {
-        let mut unable = lock(&self.data.unable);
-        if !unable.is_empty() && unable.served(ability_of(call), model) {
+        let unable = &self.data.unable;
+        if !unable.is_empty() && unable.with(|unable| unable.served(ability_of(call), model)) {
             tracing::info!(
                 upstream = &*self.name,
                 model,
@@ -81,7 +83,7 @@ impl Upstream {
 
     /// Forgets all of it, so that the upstream is asked again.
     pub(crate) fn forget_inability(&self) {
-        lock(&self.data.unable).clear();
+        self.data.unable.with(InabilityMemory::clear);
     }
 }
 

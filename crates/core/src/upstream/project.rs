@@ -22,7 +22,6 @@ use crate::provider::code_assist::CodeAssist;
 use crate::provider::code_assist::project::{LoadedAccount, Onboarding, OnboardingStatus};
 use crate::provider::request::UpstreamRequest;
 use crate::settings::Settings;
-use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 use crate::wait::{Flight, poll_until, single_flight, while_renewing, within};
 
@@ -67,11 +66,15 @@ impl ProjectDiscovery {
         if let Some(project) = &self.set {
             return (Ok(Arc::clone(project)), now);
         }
+        let clock = context.platform().wall_clock();
+        if let Some(project) = self.account.project.ready(|ready| ready.project(clock)) {
+            return (Ok(project), now);
+        }
         let platform = context.platform().clone();
         let mut waits_for_token = false;
         let (project, then) = poll_until(&platform, context.deadline, now, |now| {
             let clock = platform.wall_clock();
-            match lock(&self.account.project).ask(clock, now) {
+            match self.account.project.with(|state| state.ask(clock, now)) {
                 project::ProjectVerdict::Failed(error, left) => {
                     return Some(Err(error.with_delay(left)));
                 }
@@ -105,14 +108,14 @@ impl ProjectDiscovery {
 
     /// True when no discovery is needed.
     pub(super) fn is_known(&self, clock: Timestamp) -> bool {
-        self.set.is_some() || lock(&self.account.project).is_known(clock)
+        self.set.is_some() || self.account.project.with(|state| state.is_known(clock))
     }
 
     /// The state for health: `known`, `unknown` or `refused`.
     pub(crate) fn state(&self, clock: Timestamp, now: Monotonic) -> &'static str {
         match &self.set {
             Some(_) => "known",
-            None => lock(&self.account.project).state(clock, now),
+            None => self.account.project.with(|state| state.state(clock, now)),
         }
     }
 
@@ -120,7 +123,8 @@ impl ProjectDiscovery {
     pub(super) async fn discover<P: Platform>(&self, calls: &Calls, platform: &P, lease: Lease) {
         let account = calls.auth.read_fingerprint(platform).await;
         let outcome = self.stored_or_discovered(calls, platform, &account).await;
-        lock(&self.account.project).settle(lease, outcome, platform.now());
+        let now = platform.now();
+        self.account.project.with(|state| state.settle(lease, outcome, now));
     }
 
     /// Takes the project from the store, else from Google. Of the processes that share a store, one
@@ -215,7 +219,7 @@ impl ProjectDiscovery {
         platform: &P,
         account: &str,
     ) -> Option<(String, Timestamp)> {
-        if !lock(&self.account.project).trusts_store() {
+        if !self.account.project.with(|state| state.trusts_store()) {
             return None;
         }
         let text = store::recall(platform, &self.metrics, &self.account.store_key(KEY)).await?;

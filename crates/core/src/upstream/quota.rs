@@ -15,7 +15,6 @@ use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::quota::{Exhausted, LONGEST, QuotaMemory, QuotaVerdict};
-use crate::sync::lock;
 use crate::time::Timestamp;
 
 /// Remembers which quotas of the account are exhausted.
@@ -39,15 +38,14 @@ impl Quotas {
         anew: impl FnOnce() -> bool,
         clock: Timestamp,
     ) -> Result<bool, Box<UpstreamError>> {
-        let mut quotas = lock(&self.account.quotas);
-        if quotas.is_empty() {
+        if self.account.quotas.is_empty() {
             return Ok(false);
         }
         let anew = anew();
-        let verdict = match quotas.ask(ACCOUNT, anew, clock) {
+        let verdict = self.account.quotas.with(|quotas| match quotas.ask(ACCOUNT, anew, clock) {
             QuotaVerdict::Ask => quotas.ask(model, anew, clock),
             known => known,
-        };
+        });
         match verdict {
             QuotaVerdict::Ask => Ok(false),
             QuotaVerdict::Probe => Ok(true),
@@ -61,10 +59,10 @@ impl Quotas {
     /// Records that upstream has served a model whose quota seemed exhausted.
     pub(super) fn recovered<P: Platform>(&self, platform: &P, model: &str) {
         let clock = platform.wall_clock();
-        let known = {
-            let mut quotas = lock(&self.account.quotas);
-            quotas.recovered(model, clock) | quotas.recovered(ACCOUNT, clock)
-        };
+        let known = self
+            .account
+            .quotas
+            .with(|quotas| quotas.recovered(model, clock) | quotas.recovered(ACCOUNT, clock));
         if known {
             tracing::info!(model, "the model's quota is available again");
             if platform.has_shared_store() {
@@ -75,13 +73,14 @@ impl Quotas {
 
     /// Forgets everything, so that upstream is asked again.
     pub(crate) fn clear(&self, clock: Timestamp) {
-        lock(&self.account.quotas).clear(clock);
+        self.account.quotas.with(|quotas| quotas.clear(clock));
     }
 
     /// The models whose quotas are exhausted, and when each quota is reset.
     pub(crate) fn exhausted(&self, clock: Timestamp) -> Vec<(String, Timestamp)> {
-        let quotas = lock(&self.account.quotas);
-        quotas.entries(clock).map(|(model, it)| (model.to_owned(), it.reset)).collect()
+        self.account.quotas.with(|quotas| {
+            quotas.entries(clock).map(|(model, it)| (model.to_owned(), it.reset)).collect()
+        })
     }
 
     /// Remembers an error that says that a quota is exhausted.
@@ -93,7 +92,8 @@ impl Quotas {
             _ => return,
         };
         let clock = platform.wall_clock();
-        let noted = lock(&self.account.quotas).note(model, error.clone(), delay, clock);
+        let noted =
+            self.account.quotas.with(|quotas| quotas.note(model, error.clone(), delay, clock));
         if noted {
             tracing::warn!(
                 model,
@@ -111,13 +111,14 @@ impl Quotas {
             store::recall(platform, &self.metrics, &self.account.store_key(KEY)).await
         {
             let clock = platform.wall_clock();
-            let mut quotas = lock(&self.account.quotas);
-            for (model, known) in from_stored(&stored, account) {
-                match known {
-                    Known::Exhausted(exhausted) => quotas.learn(model, *exhausted, clock),
-                    Known::Recovered(at) => quotas.learn_recovery(&model, at, clock),
+            self.account.quotas.with(|quotas| {
+                for (model, known) in from_stored(&stored, account) {
+                    match known {
+                        Known::Exhausted(exhausted) => quotas.learn(model, *exhausted, clock),
+                        Known::Recovered(at) => quotas.learn_recovery(&model, at, clock),
+                    }
                 }
-            }
+            });
         }
     }
 
@@ -127,7 +128,7 @@ impl Quotas {
     pub(crate) async fn publish<P: Platform>(&self, platform: &P, account: &str) {
         self.learn_from_others(platform, account).await;
         let clock = platform.wall_clock();
-        let stored = to_stored(&lock(&self.account.quotas), account, clock);
+        let stored = self.account.quotas.with(|quotas| to_stored(quotas, account, clock));
         if let Some((stored, ttl)) = stored {
             let key = self.account.store_key(KEY);
             store::remember(platform, &self.metrics, &key, stored, ttl, None).await;

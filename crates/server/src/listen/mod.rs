@@ -25,7 +25,7 @@ use bytes::Bytes;
 use code_assist_core::settings::Settings;
 use code_assist_core::{
     AdminPort, Admission, Caller, ConnectionEnd, EarlyHead, OnAdmission, Peer, Proxy,
-    RequestBodyError,
+    RequestBodyError, Sharded,
 };
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode, Version};
@@ -99,7 +99,7 @@ pub(crate) async fn serve(
         count_places(open_files(), memory.most_connections(), listeners.admin.is_some());
     let server = Arc::new(Server {
         proxy: Arc::clone(&proxy),
-        platform,
+        platform: Sharded::new(|| platform.replica()),
         http1: http1_server(),
         memory,
         phase,
@@ -121,7 +121,11 @@ pub(crate) async fn serve(
         _ = shutdown.wait_for(|shutdown| *shutdown) => {}
     }
     proxy.metrics().announce_shutdown();
-    server.phase.send_replace(Phase::Draining);
+    let enter = |phase| {
+        server.phase.send_replace(phase);
+        [&main, &admin].into_iter().for_each(|port| port.places.wake_all());
+    };
+    enter(Phase::Draining);
     if !timeouts.delay.is_zero() {
         let delay_ms = timeouts.delay.as_secs_f64() * 1000.0;
         tracing::info!(
@@ -154,7 +158,7 @@ pub(crate) async fn serve(
             () = sleep(DRAIN_CHECK) => {}
         }
     }
-    server.phase.send_replace(Phase::Finishing);
+    enter(Phase::Finishing);
     // A response counts as ended when hyper has its last frame. The client may not have it yet.
     let left = deadline.saturating_duration_since(Instant::now());
     let _ = timeout(left.max(DRAIN_FLUSH), server.phase.closed()).await;
@@ -179,7 +183,7 @@ struct Port {
 /// What all connections share.
 struct Server {
     proxy: Arc<Proxy>,
-    platform: TokioPlatform,
+    platform: Sharded<TokioPlatform>,
     http1: http1::Builder,
     memory: Arc<ListenerMemory>,
     /// Each connection holds a receiver, so that the channel closes after the last connection.
@@ -259,7 +263,9 @@ impl Server {
             }
             HttpVersion::Http2 => {
                 // hyper spawns a task for each HTTP/2 request, so that the service cannot borrow.
-                let (server, in_service) = (Arc::clone(&self), Arc::clone(&connection));
+                // The tasks count their references to it, and share them with no other connection.
+                let server = Arc::new(Arc::clone(&self));
+                let in_service = Arc::clone(&connection);
                 let service = service_fn(move |request| {
                     let server = Arc::clone(&server);
                     let response = in_service.begin_request();
@@ -292,11 +298,11 @@ impl Server {
         let mut response = match &refusal {
             Some(error) => {
                 open.refused();
-                Box::pin(self.proxy.refuse(&self.platform, request, error)).await
+                Box::pin(self.proxy.refuse(self.platform.own(), request, error)).await
             }
             None => match self.proxy.early_heartbeat() {
                 None => {
-                    let answer = Box::pin(self.proxy.handle(&self.platform, request));
+                    let answer = Box::pin(self.proxy.handle(self.platform.own(), request));
                     after_others(answer).await
                 }
                 Some(after) => {
@@ -330,7 +336,8 @@ impl Server {
         let early = EarlyHead::default();
         request.extensions_mut().insert(early.clone());
         let server = Arc::clone(self);
-        let answer = Box::pin(async move { server.proxy.handle(&server.platform, request).await });
+        let answer =
+            Box::pin(async move { server.proxy.handle(server.platform.own(), request).await });
         early::first(answer, early, after).await
     }
 }

@@ -47,7 +47,18 @@ impl WatchedConnection {
                     }
                     return;
                 }
-                () = connection.place.place.evicted() => {
+                () = connection.place.place.woken() => {
+                    if !connection.place.place.is_closing() {
+                        let has_changed = phase.has_changed().is_ok_and(|it| it);
+                        let phase = *phase.borrow_and_update();
+                        let is_http2 = connection.version == HttpVersion::Http2;
+                        let close = is_http2 || phase == Phase::Finishing;
+                        if has_changed && close && !closing {
+                            closing = true;
+                            serving.as_mut().graceful_shutdown();
+                        }
+                        continue;
+                    }
                     if connection.place.place.is_out_of_memory() {
                         connection.place.ended(ConnectionEnd::MemoryLimit);
                         return;
@@ -57,15 +68,6 @@ impl WatchedConnection {
                         let _ = timeout(EVICTION_FLUSH, serving).await;
                     }
                     return;
-                }
-                changed = phase.changed() => {
-                    let phase = *phase.borrow_and_update();
-                    let is_http2 = connection.version == HttpVersion::Http2;
-                    let close = is_http2 || phase == Phase::Finishing;
-                    if changed.is_err() || (close && !closing) {
-                        closing = true;
-                        serving.as_mut().graceful_shutdown();
-                    }
                 }
                 () = sleep(interval) => {
                     let blocked = writes.check(&connection.place.place.writes, interval);

@@ -55,14 +55,14 @@ fn admit(
     lines: &[(&'static str, &str)],
     target: &str,
 ) -> Result<Option<String>, AccessError> {
-    let guesses = Mutex::default();
+    let guesses = SharedKeyGuesses::default();
     let attempt = attempt(&guesses, 1, 0);
     let client = access.admit(&headers(lines), &target.parse().unwrap(), Needs::Key, &attempt)?;
     Ok(client.label.as_deref().map(str::to_owned))
 }
 
 /// From the n-th address, after so many seconds.
-fn attempt(guesses: &Mutex<KeyGuesses>, n: u8, secs: u64) -> Attempt<'_> {
+fn attempt(guesses: &SharedKeyGuesses, n: u8, secs: u64) -> Attempt<'_> {
     let from = Caller::Address(IpAddr::from([192, 0, 2, n]));
     Attempt { guesses, from, now: Monotonic(0) + Duration::from_secs(secs) }
 }
@@ -131,7 +131,7 @@ fn an_unnamed_key_is_labelled_by_its_position_in_the_list() {
 
 #[test]
 fn a_route_that_needs_no_key_is_open_and_checks_none() {
-    let guesses = Mutex::default();
+    let guesses = SharedKeyGuesses::default();
     for needs in [Needs::NoKey, Needs::Nothing] {
         for _ in 0..20 {
             for lines in [&[][..], &[("x-api-key", "wrong")], &[("x-api-key", "secret-a")]] {
@@ -146,7 +146,7 @@ fn a_route_that_needs_no_key_is_open_and_checks_none() {
 
 #[test]
 fn after_ten_wrong_keys_from_an_address_no_key_is_checked() {
-    let (guesses, access) = (Mutex::default(), keyed());
+    let (guesses, access) = (SharedKeyGuesses::default(), keyed());
     let send = |key: &str, from: u8, secs: u64| {
         let lines = if key.is_empty() { vec![] } else { vec![("x-api-key", key)] };
         let attempt = attempt(&guesses, from, secs);
@@ -169,7 +169,7 @@ fn after_ten_wrong_keys_from_an_address_no_key_is_checked() {
 
 #[test]
 fn a_key_that_is_no_longer_valid_does_not_pass_because_it_was_accepted_before() {
-    let guesses = Mutex::default();
+    let guesses = SharedKeyGuesses::default();
     let send = |access: &Access, key: &str| {
         let attempt = attempt(&guesses, 1, 0);
         access.admit(&headers(&[("x-api-key", key)]), &Uri::from_static("/"), Needs::Key, &attempt)

@@ -184,7 +184,7 @@ fn without_keys_a_page_of_another_site_needs_an_allowed_origin_also_where_it_sen
 
 #[test]
 fn a_link_from_another_site_reaches_only_the_status_page() {
-    let guesses = Mutex::default();
+    let guesses = SharedKeyGuesses::default();
     let send = |mode: &str, needs: Needs| {
         let lines = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", mode)];
         let attempt = attempt(&guesses, 1, 0);

@@ -157,8 +157,8 @@ fn filled() -> Metrics {
     metrics.breaker(1, BreakerState::Open);
     metrics.breaker(1, BreakerState::Open);
     metrics.endpoint_in_flight(0, true);
-    metrics.in_flight.fetch_add(3, Relaxed);
-    metrics.set_aside.fetch_add(1, Relaxed);
+    metrics.counts.own().in_flight.fetch_add(3, Relaxed);
+    metrics.counts.own().set_aside.fetch_add(1, Relaxed);
     metrics
 }
 
@@ -235,6 +235,43 @@ fn made_up_models_and_clients_make_a_bounded_number_of_series() {
     let other =
         r#"code_assist_proxy_requests_total{method="generateContent",model="other",status="4xx"}"#;
     assert!(text.contains(other), "{text}");
+}
+
+#[test]
+fn what_several_threads_have_counted_is_read_as_if_one_had() {
+    let written = |count: &dyn Fn(&(dyn Fn(&Metrics) + Sync), &Metrics)| {
+        let metrics = new_metrics();
+        let begin = |metrics: &Metrics| {
+            metrics.request_began(true);
+            metrics.permit_acquired();
+            metrics.endpoint_in_flight(0, true);
+            metrics.token_asked(true);
+        };
+        let finish = |metrics: &Metrics| {
+            let mut ended = record(GENERATE, "gemini-2.5-flash", 200);
+            ended.usage.prompt = 10;
+            end(metrics, &ended);
+            metrics.endpoint_in_flight(0, false);
+            metrics.permit_released();
+            metrics.request_over(true);
+        };
+        count(&begin, &metrics);
+        count(&finish, &metrics);
+        assert_eq!(metrics.in_flight(), 0, "each ended on another thread than it began");
+        count(&begin, &metrics);
+        let health = metrics.health_detailed(&health_input(Monotonic(1)));
+        let text = metrics.exposition(&health_input(Monotonic(1)), ExpositionFormat::Prometheus);
+        (health, text)
+    };
+    let by_one = written(&|work, metrics| (0..16).for_each(|_| work(metrics)));
+    let by_many = written(&|work, metrics| {
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| work(metrics));
+            }
+        });
+    });
+    assert_eq!(by_one, by_many);
 }
 
 #[test]

@@ -31,6 +31,13 @@ pub struct Permit {
     serial: u64,
 }
 
+impl Permit {
+    /// The permit that a closed breaker gives, see [`Breaker::calm_serial`].
+    pub fn of_closed(serial: u64) -> Self {
+        Self { serial }
+    }
+}
+
 /// The three states of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
@@ -196,6 +203,14 @@ impl Breaker {
     /// True for a breaker whose timeout ended `long` ago or earlier, without a probe since.
     fn is_forgotten(&self, long: Duration, now: Monotonic) -> bool {
         matches!(self.circuit, Circuit::Open { until, .. } if until + long <= now)
+    }
+
+    /// The serial of the permits of a closed breaker without failures.
+    pub fn calm_serial(&self) -> Option<u64> {
+        match self.circuit {
+            Circuit::Closed { failures: 0, serial, .. } => Some(serial),
+            Circuit::Closed { .. } | Circuit::Open { .. } => None,
+        }
     }
 
     /// True for a breaker that has no failures and has never opened: a new one in its place would act

@@ -22,6 +22,12 @@ pub struct ModelPermit {
     pub is_probe: bool,
 }
 
+impl ModelPermit {
+    /// For a model that has no breaker: it has the serial of a breaker that has never opened, as the one that a
+    /// failure will make.
+    pub const WITHOUT_BREAKER: Self = Self { permit: Permit { serial: 0 }, is_probe: false };
+}
+
 /// A model whose breaker is not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestingModel<'a> {
@@ -57,6 +63,11 @@ impl ModelBreakers {
         Self { threshold, timeout, all: Vec::new() }
     }
 
+    /// True if no model has a breaker.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// How long the breaker refuses calls; `None` when it permits one.
     pub fn open_for(&self, of: ModelOperation<'_>, now: Monotonic) -> Option<Duration> {
         self.all[self.position(of)?].breaker.open_for(now)
@@ -65,10 +76,7 @@ impl ModelBreakers {
     /// Permits a call that [`Self::open_for`] does not refuse, as a probe if the breaker's timeout is
     /// over.
     pub fn permit(&mut self, of: ModelOperation<'_>, now: Monotonic) -> Option<ModelPermit> {
-        let Some(at) = self.position(of) else {
-            // The serial of a breaker that has never opened, as the one that a failure will make.
-            return Some(ModelPermit { permit: Permit { serial: 0 }, is_probe: false });
-        };
+        let Some(at) = self.position(of) else { return Some(ModelPermit::WITHOUT_BREAKER) };
         let breaker = &mut self.all[at].breaker;
         match breaker.ask(now) {
             BreakerVerdict::Permit(permit) => {

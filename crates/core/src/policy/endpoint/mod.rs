@@ -37,6 +37,28 @@ pub struct EndpointChoice {
     model_permit: Option<ModelPermit>,
     /// What an earlier try of the request has counted at this endpoint.
     counted: Counted,
+    /// False if the endpoint does not count it as in flight: see [`Endpoints::calm`].
+    is_in_flight: bool,
+}
+
+impl EndpointChoice {
+    /// The choice of the only endpoint of calm ones, with their serial.
+    pub fn calm(serial: u64, scope: BreakerScope<'_>, tries: &Tries) -> Self {
+        let (permit, model_permit) = match scope {
+            BreakerScope::Nothing => (None, None),
+            BreakerScope::Endpoint => (Some(breaker::Permit::of_closed(serial)), None),
+            BreakerScope::Model(_) => {
+                (Some(breaker::Permit::of_closed(serial)), Some(ModelPermit::WITHOUT_BREAKER))
+            }
+        };
+        let counted = tries.counted(0);
+        Self { index: 0, is_probe: false, permit, model_permit, counted, is_in_flight: false }
+    }
+
+    /// True if the end of the call changes nothing, unless it has failed or something has failed meanwhile.
+    pub fn changes_nothing(&self) -> bool {
+        !self.is_in_flight
+    }
 }
 
 /// The breakers at one endpoint for which a failure of a request has been counted.
@@ -116,6 +138,16 @@ pub struct AfterCall {
     pub all_open_for: Duration,
 }
 
+impl AfterCall {
+    /// After a call that nothing is known against.
+    pub const CALM: Self = Self {
+        state: breaker::State::Closed,
+        model_opened: false,
+        more_endpoints: false,
+        all_open_for: Duration::ZERO,
+    };
+}
+
 /// The endpoints of one upstream, each with its breaker.
 #[derive(Debug)]
 pub struct Endpoints {
@@ -184,7 +216,8 @@ impl Endpoints {
             BreakerScope::Model(of) => endpoint.models.permit(of, now),
             BreakerScope::Endpoint | BreakerScope::Nothing => None,
         };
-        Ok(EndpointChoice { index, is_probe, permit, model_permit, counted: tries.counted(index) })
+        let counted = tries.counted(index);
+        Ok(EndpointChoice { index, is_probe, permit, model_permit, counted, is_in_flight: true })
     }
 
     /// Records that the answer has begun ([`CallOutcome::Alive`]); the call stays in flight. Returns
@@ -221,7 +254,7 @@ impl Endpoints {
     ) -> AfterCall {
         let (mut state, mut model_opened) = (breaker::State::Closed, false);
         if let Some(endpoint) = self.all.get_mut(choice.index) {
-            endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
+            endpoint.in_flight -= usize::from(choice.is_in_flight);
             model_opened = endpoint.record(&choice, scope, outcomes, body, now);
             state = endpoint.breaker.state(now);
         }
@@ -240,8 +273,16 @@ impl Endpoints {
     pub fn leave(&mut self, choice: EndpointChoice) {
         // [`CallOutcome::Neutral`] never changes a breaker: there is nothing to record.
         if let Some(endpoint) = self.all.get_mut(choice.index) {
-            endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
+            endpoint.in_flight -= usize::from(choice.is_in_flight);
         }
+    }
+
+    /// The serial of the breaker's permits if there is one endpoint that nothing is known against. Then there
+    /// is no choice, a call that does not fail changes nothing, and it need not be counted as in flight:
+    /// [`EndpointChoice::calm`] stands for [`Self::choose`].
+    pub fn calm(&self) -> Option<u64> {
+        let [only] = &self.all[..] else { return None };
+        only.breaker.calm_serial().filter(|_| only.models.is_empty())
     }
 
     /// The state of each endpoint's breaker, in the order of the settings.

@@ -10,22 +10,37 @@
 //!   fits besides all that reservations hold that wait to grow; else it is refused, since requests that
 //!   hold a part and wait for more would wait for each other. So the one that began to wait last can
 //!   always have its memory when those have ended that do not wait.
+//!
+//! A small part of what reservations give back stays with the thread, for the next ones ([`Credits`]).
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::caller::Caller;
+use crate::shards::{Credits, Replica, Replicas, SHARDS};
 
 /// `MEMORY_BUDGET_BYTES`, and what is reserved of it.
 ///
 /// Its own memory is bounded by the number of reservations: only callers that hold something are known.
 #[derive(Debug)]
-pub struct MemoryBudget {
+pub struct MemoryBudget(Replicas<BudgetState>);
+
+/// What the budget shares with its reservations.
+#[derive(Debug)]
+struct BudgetState {
     limit: usize,
     held: Mutex<Held>,
+    /// What reservations have given back to the next ones. It counts as used, until a reservation that does not
+    /// fit otherwise takes it back.
+    credits: Credits,
+    /// [`MemoryBudget::most_for_one`]; less than the limit where there are shares.
+    most_for_one: AtomicUsize,
+    /// How many tickets wait. A reservation must not overtake them with credit.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -63,57 +78,62 @@ impl MemoryBudget {
             last_ticket: 0,
             growing: HashMap::new(),
         };
-        Arc::new(Self { limit, held: Mutex::new(held) })
+        let state = BudgetState {
+            limit,
+            held: Mutex::new(held),
+            credits: Credits::new(MOST_CREDIT.min(limit / (16 * SHARDS))),
+            most_for_one: AtomicUsize::new(limit),
+            waiting: AtomicUsize::new(0),
+        };
+        Arc::new(Self(Replicas::of(&Arc::new(state))))
     }
 
     /// Sets the callers' share by the number of `PROXY_API_KEYS`: half of the limit where there are
     /// several, so that one key leaves memory to the others. Reservations that exist stay.
     pub fn set_keys(&self, keys: usize) {
-        self.held().share = (keys > 1).then_some(self.limit / 2);
+        let state = self.0.own();
+        let mut held = state.held();
+        held.share = (keys > 1).then_some(state.limit / 2);
+        state.most_for_one.store(held.share.unwrap_or(state.limit), Relaxed);
     }
 
     /// The budget in bytes.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.0.own().limit
     }
 
     /// How many bytes are reserved.
     pub fn used(&self) -> usize {
-        self.held().used
+        let state = self.0.own();
+        let held = state.held();
+        held.used.saturating_sub(state.credits.sum())
     }
 
     /// True while too little is free for one more ordinary request.
     pub fn is_exhausted(&self) -> bool {
-        self.limit.saturating_sub(self.used()) < REQUEST_BASE
+        self.limit().saturating_sub(self.used()) < REQUEST_BASE
     }
 
     /// The most bytes that one caller may hold.
     pub fn most_for_one(&self) -> usize {
-        self.held().share.unwrap_or(self.limit)
+        self.0.own().most_for_one.load(Relaxed)
     }
 
     /// Reserves bytes for a caller, or returns `None` while too little is free.
-    pub fn try_reserve(
-        self: &Arc<Self>,
-        caller: Caller,
-        bytes: usize,
-    ) -> Option<MemoryReservation> {
-        self.reserve_within(self.limit, caller, bytes)
+    pub fn try_reserve(&self, caller: Caller, bytes: usize) -> Option<MemoryReservation> {
+        self.reserve_within(self.limit(), caller, bytes)
     }
 
     /// Reserves bytes for an answer of the proxy's own, such as its metrics. A sixteenth beyond the
     /// limit is kept for these, so that they can be read while clients' requests fill the budget.
-    pub fn try_reserve_own(
-        self: &Arc<Self>,
-        caller: Caller,
-        bytes: usize,
-    ) -> Option<MemoryReservation> {
-        self.reserve_within(self.limit + self.limit / 16, caller, bytes)
+    pub fn try_reserve_own(&self, caller: Caller, bytes: usize) -> Option<MemoryReservation> {
+        self.reserve_within(self.limit() + self.limit() / 16, caller, bytes)
     }
 
     /// Begins to wait for bytes. Returns `None` if too many wait, of this caller or in all.
-    pub fn wait(self: &Arc<Self>, owner: Caller, bytes: usize) -> Option<MemoryTicket> {
-        let mut held = self.held();
+    pub fn wait(&self, owner: Caller, bytes: usize) -> Option<MemoryTicket> {
+        let state = self.0.own();
+        let mut held = state.held();
         let all = held.tickets.len();
         // One caller has half of the tickets, or an eighth where that many are taken.
         let is_of_many = || {
@@ -126,29 +146,57 @@ impl MemoryBudget {
         let caller = held.share.is_some().then_some(owner);
         let waiting = WaitingTicket { number: held.last_ticket, owner, caller, bytes };
         held.tickets.push_back(waiting);
-        drop(held);
-        Some(MemoryTicket { budget: Arc::clone(self), waiting })
+        state.waiting.store(held.tickets.len(), Relaxed);
+        Some(MemoryTicket { budget: Arc::clone(state), waiting })
     }
 
     fn reserve_within(
-        self: &Arc<Self>,
+        &self,
         limit: usize,
         caller: Caller,
         bytes: usize,
     ) -> Option<MemoryReservation> {
-        let mut held = self.held();
-        let caller = held.share.is_some().then_some(caller);
-        let fits = if bytes > REQUEST_BASE {
-            held.fits_behind(u64::MAX, limit, caller, bytes)
+        let state = self.0.own();
+        let caller = if state.try_take_credit(bytes) {
+            None
         } else {
-            held.fits(limit, caller, bytes)
+            let mut held = state.held();
+            let caller = held.share.is_some().then_some(caller);
+            let fits = |held: &Held| match bytes > REQUEST_BASE {
+                true => held.fits_behind(u64::MAX, limit, caller, bytes),
+                false => held.fits(limit, caller, bytes),
+            };
+            if !state.fits_at_last(&mut held, fits) {
+                return None;
+            }
+            held.add(caller, bytes);
+            caller
         };
-        if !fits {
-            return None;
+        Some(MemoryReservation { budget: Arc::clone(state), caller, bytes })
+    }
+
+    #[cfg(test)]
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.own().held()
+    }
+}
+
+impl BudgetState {
+    /// Takes credit. Only while no ticket waits and there are no shares: a share must know what each caller holds.
+    fn try_take_credit(&self, bytes: usize) -> bool {
+        self.waiting.load(Relaxed) == 0
+            && self.most_for_one.load(Relaxed) == self.limit
+            && self.credits.take(bytes)
+    }
+
+    /// True if it fits, if need be once all credit is taken back.
+    fn fits_at_last(&self, held: &mut Held, fits: impl Fn(&Held) -> bool) -> bool {
+        if fits(held) {
+            return true;
         }
-        held.add(caller, bytes);
-        drop(held);
-        Some(MemoryReservation { budget: Arc::clone(self), caller, bytes })
+        let credit = self.credits.take_all();
+        held.used -= credit;
+        credit > 0 && fits(held)
     }
 
     // Policies do not import `sync`.
@@ -229,7 +277,7 @@ fn is_within(used: usize, more: usize, limit: usize) -> bool {
 #[derive(Debug)]
 #[must_use = "the bytes are given back when the reservation is dropped"]
 pub struct MemoryReservation {
-    budget: Arc<MemoryBudget>,
+    budget: Replica<BudgetState>,
     /// `None` if there were no shares when it was made: then it counts for no caller until its end.
     caller: Option<Caller>,
     bytes: usize,
@@ -245,9 +293,10 @@ impl MemoryReservation {
     #[must_use = "nothing is reserved if too little is free"]
     pub fn try_grow(&mut self, more: usize) -> bool {
         let mut held = self.budget.held();
-        let fits = held.fits(self.budget.limit, self.caller, more);
+        let (limit, caller) = (self.budget.limit, self.caller);
+        let fits = self.budget.fits_at_last(&mut held, |held| held.fits(limit, caller, more));
         if fits {
-            held.add(self.caller, more);
+            held.add(caller, more);
             self.bytes += more;
         }
         fits
@@ -272,15 +321,20 @@ impl MemoryReservation {
 
     /// The most bytes that this reservation may ever have.
     pub fn most(&self) -> usize {
-        self.budget.most_for_one()
+        self.budget.most_for_one.load(Relaxed)
     }
 
     /// Gives back all but `bytes`. A reservation that is smaller stays as it is.
     pub fn shrink_to(&mut self, bytes: usize) {
-        if bytes < self.bytes {
-            self.budget.held().remove(self.caller, self.bytes - bytes);
-            self.bytes = bytes;
+        let Some(less @ 1..) = self.bytes.checked_sub(bytes) else { return };
+        // Without a ticket that waits, the next request of this thread probably needs as much.
+        let is_kept = self.caller.is_none()
+            && self.budget.waiting.load(Relaxed) == 0
+            && self.budget.credits.give(less);
+        if !is_kept {
+            self.budget.held().remove(self.caller, less);
         }
+        self.bytes = bytes;
     }
 }
 
@@ -293,7 +347,7 @@ impl Drop for MemoryReservation {
 /// The position of a large reservation among those that wait. Dropping the ticket ends the wait.
 #[derive(Debug)]
 pub struct MemoryTicket {
-    budget: Arc<MemoryBudget>,
+    budget: Replica<BudgetState>,
     waiting: WaitingTicket,
 }
 
@@ -302,7 +356,9 @@ impl MemoryTicket {
     pub fn try_take(&self) -> Option<MemoryReservation> {
         let WaitingTicket { number, caller, bytes, .. } = self.waiting;
         let mut held = self.budget.held();
-        if !held.fits_behind(number, self.budget.limit, caller, bytes) {
+        let limit = self.budget.limit;
+        let fits = |held: &Held| held.fits_behind(number, limit, caller, bytes);
+        if !self.budget.fits_at_last(&mut held, fits) {
             return None;
         }
         held.add(caller, bytes);
@@ -313,7 +369,9 @@ impl MemoryTicket {
 
 impl Drop for MemoryTicket {
     fn drop(&mut self) {
-        self.budget.held().tickets.retain(|other| other.number != self.waiting.number);
+        let mut held = self.budget.held();
+        held.tickets.retain(|other| other.number != self.waiting.number);
+        self.budget.waiting.store(held.tickets.len(), Relaxed);
     }
 }
 
@@ -321,7 +379,7 @@ impl Drop for MemoryTicket {
 #[derive(Debug)]
 #[must_use = "the wait ends when it is dropped"]
 pub struct GrowthWait {
-    budget: Arc<MemoryBudget>,
+    budget: Replica<BudgetState>,
     caller: Option<Caller>,
     /// What its reservation held when the wait began.
     bytes: usize,
@@ -346,6 +404,9 @@ pub const REQUEST_BASE: usize = 192 << 10;
 
 /// How much of an answer [`REQUEST_BASE`] covers.
 pub const SMALL_ANSWER: usize = 64 << 10;
+
+/// The most credit of a shard: enough for as many requests as usually end before as many others begin.
+const MOST_CREDIT: usize = 8 * REQUEST_BASE;
 
 /// The most reservations that wait with a ticket, so that their order stays cheap to keep.
 const MOST_TICKETS: usize = 1000;

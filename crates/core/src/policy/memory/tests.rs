@@ -162,3 +162,49 @@ fn a_sixteenth_beyond_the_limit_is_kept_for_the_proxys_own_answers() {
     drop(own);
     assert!(budget.try_reserve_own(BOB, 10).is_some());
 }
+
+#[test]
+fn what_is_given_back_serves_the_next_reservation_without_the_lock_and_counts_as_free() {
+    let budget = MemoryBudget::new(1 << 30);
+    drop(budget.try_reserve(ADA, REQUEST_BASE));
+    assert_eq!((budget.used(), budget.held().used), (0, REQUEST_BASE));
+    let state = Arc::clone(budget.0.own());
+    let locked = state.held();
+    let it = budget.try_reserve(ADA, REQUEST_BASE).unwrap();
+    drop(locked);
+    assert_eq!((budget.used(), budget.held().used), (REQUEST_BASE, REQUEST_BASE));
+    drop(it);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn credit_that_other_threads_have_is_taken_back_before_anything_is_refused() {
+    let budget = MemoryBudget::new(1 << 30);
+    std::thread::scope(|scope| {
+        for _ in 0..2 * SHARDS {
+            scope.spawn(|| drop(budget.try_reserve(ADA, REQUEST_BASE)));
+        }
+    });
+    assert!(budget.held().used > 0 && budget.used() == 0);
+    let all = budget.try_reserve(ADA, budget.limit()).unwrap();
+    assert!(budget.try_reserve(ADA, 1).is_none());
+    drop(all);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn credit_is_bounded_and_is_not_taken_before_a_ticket_or_beside_a_share() {
+    let budget = MemoryBudget::new(1 << 30);
+    let many: Vec<_> = (0..100).map(|_| budget.try_reserve(ADA, REQUEST_BASE)).collect();
+    drop(many);
+    assert!((1..=MOST_CREDIT).contains(&budget.held().used));
+    let ticket = budget.wait(BOB, budget.limit()).unwrap();
+    assert!(budget.try_reserve(ADA, REQUEST_BASE + 1).is_none(), "it would overtake the ticket");
+    let all = ticket.try_take().unwrap();
+    drop((ticket, all));
+    budget.set_keys(2);
+    let hers = budget.try_reserve(ADA, REQUEST_BASE).unwrap();
+    assert_eq!(budget.held().of_caller(ADA), REQUEST_BASE);
+    drop(hers);
+    assert_eq!(budget.used(), 0);
+}

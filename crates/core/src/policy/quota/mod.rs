@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::sync::IsEmpty;
 use crate::time::Timestamp;
 
 /// The models whose quota is exhausted. Every request asks, so an empty memory must cost almost
@@ -65,12 +66,14 @@ impl<A> Exhausted<A> {
     }
 }
 
-impl<A: Clone> QuotaMemory<A> {
+impl<A> IsEmpty for QuotaMemory<A> {
     /// True when no quota is known to be exhausted.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.exhausted.is_empty()
     }
+}
 
+impl<A: Clone> QuotaMemory<A> {
     /// Decides what a request for this model does. `anew` is true if the client wants upstream to be
     /// asked. The wall clock counts: resets are hours away, and a monotonic clock may stop while a
     /// laptop sleeps.

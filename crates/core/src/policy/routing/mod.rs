@@ -12,6 +12,7 @@ pub mod affinity;
 use std::time::Duration;
 
 use crate::failure::FailoverReason;
+use crate::sync::IsEmpty;
 use crate::time::Monotonic;
 
 /// What one upstream is known to be unable to do. Every request asks, so an empty memory must cost
@@ -55,6 +56,12 @@ pub enum RoutingVerdict<E> {
 impl<E> Default for InabilityMemory<E> {
     fn default() -> Self {
         Self { known: Vec::new() }
+    }
+}
+
+impl<E> IsEmpty for InabilityMemory<E> {
+    fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 }
 
@@ -152,11 +159,6 @@ impl<E: Clone> InabilityMemory<E> {
             };
             (it.reason, &it.error, model, it.probe.since(now))
         })
-    }
-
-    /// True when nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
     }
 }
 

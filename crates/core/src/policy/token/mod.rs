@@ -10,10 +10,11 @@ use http::HeaderValue;
 
 pub use self::tries::pause_before_next_try;
 use super::lease::{Lease, Leases};
+use crate::shards::HasReadyPart;
 use crate::time::{Monotonic, Timestamp};
 
 /// An access token, or a key in place of one, ready to send. A clone shares the bytes; `Debug` prints `Sensitive`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
     /// The value of `Authorization`: `Bearer …`. (Of a key: the key.)
     pub header: HeaderValue,
@@ -25,6 +26,14 @@ impl Bearer {
     /// A key, which nothing invalidates.
     pub(crate) fn of_key(header: HeaderValue) -> Self {
         Self { header, generation: 0 }
+    }
+
+    /// The same token in bytes of its own.
+    fn copy(&self) -> Self {
+        let mut header =
+            HeaderValue::from_bytes(self.header.as_bytes()).unwrap_or_else(|_| self.header.clone());
+        header.set_sensitive(self.header.is_sensitive());
+        Self { header, generation: self.generation }
     }
 }
 
@@ -290,9 +299,40 @@ impl<E: Clone> TokenState<E> {
     }
 }
 
+/// A token that a request sends as long as no refresh is due.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ReadyToken {
+    bearer: Bearer,
+    expires_at: Option<Timestamp>,
+    renew_at: Option<Due>,
+}
+
+impl ReadyToken {
+    /// The token, as [`TokenState::ask`] would return it: `None` if there is more to decide.
+    pub fn bearer(&self, clock: Timestamp, now: Monotonic) -> Option<Bearer> {
+        let is_ready = self.expires_at.is_none_or(|expiry| clock < expiry)
+            && !self.renew_at.is_some_and(|due| due.by(clock, now));
+        is_ready.then(|| self.bearer.clone())
+    }
+}
+
+impl<E> HasReadyPart for TokenState<E> {
+    type Ready = ReadyToken;
+
+    fn ready(&self) -> Option<ReadyToken> {
+        let current = self.current.as_ref().filter(|current| !current.invalidated)?;
+        let CurrentToken { bearer, expires_at, renew_at, .. } = current;
+        Some(ReadyToken { bearer: bearer.clone(), expires_at: *expires_at, renew_at: *renew_at })
+    }
+
+    fn copy(ready: &ReadyToken) -> ReadyToken {
+        ReadyToken { bearer: ready.bearer.copy(), ..*ready }
+    }
+}
+
 /// A time on both clocks; the earlier one counts. The wall clock may be set back, and the monotonic
 /// clock may stop while a laptop sleeps.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Due {
     clock: Timestamp,
     now: Monotonic,

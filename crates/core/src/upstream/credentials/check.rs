@@ -7,7 +7,6 @@ use super::{Credentials, TokenOutcome};
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::policy::token;
-use crate::sync::lock;
 use crate::time::Timestamp;
 
 /// What `check` reports about the credentials.
@@ -52,7 +51,8 @@ impl Credentials {
             can_refresh: credential.login.can_refresh(),
             expires_at: credential.login.expires_at(),
         };
-        let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
+        let (clock, now) = (platform.wall_clock(), platform.now());
+        let verdict = self.tokens.with(|tokens| tokens.ask(clock, now));
         let (token::TokenVerdict::Refresh(lease) | token::TokenVerdict::UseAndRefresh(_, lease)) =
             verdict
         else {

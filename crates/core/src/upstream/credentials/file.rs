@@ -62,7 +62,7 @@ impl Credentials {
             return;
         }
         source.stamp = Some(stamp);
-        let in_trouble = lock(&self.tokens).trouble().is_some();
+        let in_trouble = self.tokens.with(|tokens| tokens.trouble().is_some());
         let (mut other_account, mut newer) = (false, false);
         if source.content != Some(content) {
             let known = source.login.is_some();
@@ -73,10 +73,11 @@ impl Credentials {
         }
         if other_account {
             tracing::info!("the credential file now holds another login");
-            lock(&self.tokens).clear();
+            self.tokens.with(|tokens| tokens.clear());
             self.account.clear();
         } else if in_trouble || newer {
-            lock(&self.tokens).retry_now(platform.wall_clock(), platform.now());
+            let (clock, now) = (platform.wall_clock(), platform.now());
+            self.tokens.with(|tokens| tokens.retry_now(clock, now));
             self.account.retry_now();
         }
     }

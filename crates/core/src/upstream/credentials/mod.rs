@@ -29,6 +29,7 @@ use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::token::{self, Bearer, IssuedToken, TokenExpiry, TokenState};
 use crate::settings::Settings;
+use crate::shards::SharedState;
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 use crate::wait::{Flight, poll_until, single_flight, while_renewing};
@@ -50,7 +51,7 @@ pub(crate) struct Credentials {
     account: Arc<AccountData>,
     /// Lock order: this first, then `tokens` or any of `account`.
     source: Mutex<CredentialSource>,
-    tokens: Mutex<TokenState<Error>>,
+    tokens: SharedState<TokenState<Error>>,
     /// Upstream has refused a token that a service account had signed itself, so that such a token is
     /// exchanged for one of Google's from now on.
     exchanges: AtomicBool,
@@ -77,7 +78,7 @@ impl Credentials {
             metrics: Arc::clone(metrics),
             account: Arc::clone(account),
             source: Mutex::default(),
-            tokens: Mutex::new(TokenState::new(settings.token_refresh_buffer)),
+            tokens: SharedState::new(TokenState::new(settings.token_refresh_buffer)),
             exchanges: AtomicBool::new(false),
         }
     }
@@ -88,10 +89,15 @@ impl Credentials {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> (Result<Bearer, Error>, Monotonic) {
+        let clock = context.platform().wall_clock();
+        if let Some(bearer) = self.tokens.ready(|token| token.bearer(clock, now)) {
+            self.account.note_token(context, true);
+            return (Ok(bearer), now);
+        }
         let platform = context.platform().clone();
         let mut at_hand = true;
         let (bearer, then) = poll_until(&platform, context.deadline, now, |now| {
-            match lock(&self.tokens).ask(platform.wall_clock(), now) {
+            match self.tokens.with(|tokens| tokens.ask(platform.wall_clock(), now)) {
                 token::TokenVerdict::Failed(error, left) => {
                     return Some(Err(error.with_delay(left.unwrap_or_default())));
                 }
@@ -117,12 +123,12 @@ impl Credentials {
     /// Records that upstream answered 401 to this token. False when a refresh would not help.
     #[must_use = "without a refresh there is no other token to retry with"]
     pub(super) fn invalidate(&self, bearer: &Bearer, now: Monotonic) -> bool {
-        lock(&self.tokens).invalidate(bearer, now)
+        self.tokens.with(|tokens| tokens.invalidate(bearer, now))
     }
 
     /// Records that upstream rejected the token that was refreshed because of a 401.
     pub(super) fn rejected_again(&self, now: Monotonic) {
-        lock(&self.tokens).rejected_again(now);
+        self.tokens.with(|tokens| tokens.rejected_again(now));
     }
 
     /// The kind of the credentials, for messages.
@@ -132,13 +138,15 @@ impl Credentials {
 
     /// True when there is a valid token.
     pub(super) fn has_token(&self, clock: Timestamp) -> bool {
-        lock(&self.tokens).expiry(clock) != TokenExpiry::NoToken
+        self.tokens.with(|tokens| tokens.expiry(clock)) != TokenExpiry::NoToken
     }
 
     /// Returns the state of the credentials.
     pub(crate) fn status(&self, clock: Timestamp) -> TokenStatus {
-        let tokens = lock(&self.tokens);
-        TokenStatus { trouble: tokens.trouble().cloned(), expiry: tokens.expiry(clock) }
+        self.tokens.with(|tokens| TokenStatus {
+            trouble: tokens.trouble().cloned(),
+            expiry: tokens.expiry(clock),
+        })
     }
 
     /// Why no request could be served with these credentials; `None` if one could.
@@ -146,32 +154,34 @@ impl Credentials {
     /// Once the credentials have given a token, a failing token endpoint is no reason, since it concerns all
     /// processes alike. Before that it is a reason: a process with wrong credentials must never be ready.
     pub(crate) fn unready_reason(&self, clock: Timestamp) -> Option<&'static str> {
-        let tokens = lock(&self.tokens);
-        if tokens.expiry(clock) != TokenExpiry::NoToken {
-            return None;
-        }
-        match tokens.trouble() {
-            Some(
-                error @ (Error::CredentialsMissing { .. }
-                | Error::CredentialsRejected { .. }
-                | Error::CredentialsUnreadable { .. }),
-            ) => Some(error.label()),
-            _ if tokens.is_proven() => None,
-            Some(error) => Some(error.label()),
-            None => Some("credentials_not_tried"),
-        }
+        self.tokens.with(|tokens| {
+            if tokens.expiry(clock) != TokenExpiry::NoToken {
+                return None;
+            }
+            match tokens.trouble() {
+                Some(
+                    error @ (Error::CredentialsMissing { .. }
+                    | Error::CredentialsRejected { .. }
+                    | Error::CredentialsUnreadable { .. }),
+                ) => Some(error.label()),
+                _ if tokens.is_proven() => None,
+                Some(error) => Some(error.label()),
+                None => Some("credentials_not_tried"),
+            }
+        })
     }
 
     /// Returns the lease of a refresh, if no token was ever asked for.
     pub(crate) fn begin_first_token(&self, clock: Timestamp, now: Monotonic) -> Option<Lease> {
-        let mut tokens = lock(&self.tokens);
-        if tokens.is_proven() || tokens.trouble().is_some() {
-            return None;
-        }
-        match tokens.ask(clock, now) {
-            token::TokenVerdict::Refresh(lease) => Some(lease),
-            _ => None,
-        }
+        self.tokens.with(|tokens| {
+            if tokens.is_proven() || tokens.trouble().is_some() {
+                return None;
+            }
+            match tokens.ask(clock, now) {
+                token::TokenVerdict::Refresh(lease) => Some(lease),
+                _ => None,
+            }
+        })
     }
 
     /// Reads the credential file if it has changed, and gets the next token if it is time to. Rejected
@@ -180,7 +190,8 @@ impl Credentials {
         self.read_file(platform).await;
         // The first round may take a token from the store that is itself about to expire.
         for _ in 0..2 {
-            let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
+            let (clock, now) = (platform.wall_clock(), platform.now());
+            let verdict = self.tokens.with(|tokens| tokens.ask(clock, now));
             let (token::TokenVerdict::Refresh(lease)
             | token::TokenVerdict::UseAndRefresh(_, lease)) = verdict
             else {
@@ -230,7 +241,8 @@ impl Credentials {
             let key = self.account.key();
             tracing::warn!(reason = error.label(), key, "no access token: {}", error.message());
         }
-        lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
+        let (clock, now) = (platform.wall_clock(), platform.now());
+        self.tokens.with(|tokens| tokens.settle(lease, outcome, clock, now));
     }
 
     /// Takes the newest valid token from file or store, else refreshes. Of the processes that share a

@@ -72,7 +72,8 @@ pub(super) struct Place {
     idle_since: AtomicU64,
     epoch: Instant,
     pub(super) writes: WriteProgress,
-    evicted: Notify,
+    /// Wakes the connection's task, to see why.
+    woken: Notify,
 }
 
 /// How the client takes what is written.
@@ -194,6 +195,12 @@ impl Places {
         closed
     }
 
+    /// Wakes all connections, since the phase of the server has changed. A channel for all of them would have a
+    /// lock, which each wake-up of each connection would take.
+    pub(super) fn wake_all(&self) {
+        self.taken().places.iter().for_each(|place| place.woken.notify_one());
+    }
+
     fn warn_once(&self, taken: &mut Taken, now: Instant) {
         let is_recent = taken.warned.is_some_and(|at| now - at < WARN_PAUSE);
         if !taken.is_crowded && !is_recent {
@@ -256,7 +263,7 @@ impl Place {
             idle_since: AtomicU64::new(accepted),
             epoch,
             writes: WriteProgress::default(),
-            evicted: Notify::new(),
+            woken: Notify::new(),
         }
     }
 
@@ -303,7 +310,19 @@ impl Place {
 
     /// Waits until the connection is to be closed for another one.
     pub(super) async fn evicted(&self) {
-        self.evicted.notified().await;
+        while !self.is_closing() {
+            self.woken().await;
+        }
+    }
+
+    /// Waits until the connection is to be closed for another one, or the phase of the server has changed.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// True if the connection is to be closed for another one.
+    pub(super) fn is_closing(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) & (CLOSING | OUT_OF_MEMORY) != 0
     }
 
     /// An answer whose last bytes wait in the socket is still in flight, if it is no stranger's.
@@ -321,7 +340,7 @@ impl Place {
     /// Has a connection closed for its memory, whatever it does.
     pub(super) fn close_for_memory(&self) {
         self.requests.fetch_or(OUT_OF_MEMORY, Ordering::Relaxed);
-        self.evicted.notify_one();
+        self.woken.notify_one();
     }
 
     /// True if the connection is closed for its memory.
@@ -334,7 +353,7 @@ impl Place {
         let order = Ordering::Relaxed;
         let is_closing = self.requests.compare_exchange(0, why, order, order).is_ok();
         if is_closing {
-            self.evicted.notify_one();
+            self.woken.notify_one();
         }
         is_closing
     }
