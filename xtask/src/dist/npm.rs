@@ -67,8 +67,11 @@ impl Platform {
 fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
     let platform = Platform::of(&release.target)
         .ok_or_else(|| Failure::new(format!("there is no npm package for {}", release.target)))?;
+    // The same bytes on every system, since each makes it.
     let mut launcher = Tree::default();
-    launcher.add_below("package", &release.licences()?);
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        launcher.add_copy(format!("package/{licence}"), 0o644, &root().join(licence))?;
+    }
     launcher.add("package/package.json", 0o644, text(&launcher_json(&release.version)));
     launcher.add_copy("package/README.md", 0o644, &source("README.md"))?;
     launcher.add_copy("package/launcher.js", 0o755, &source("launcher.js"))?;

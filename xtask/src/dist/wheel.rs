@@ -34,8 +34,11 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
-    let oldest = if cfg!(target_os = "linux") { glibc::oldest(&release.program)? } else { (0, 0) };
-    let platform = platform(&release.target, oldest)
+    let glibc = match cfg!(target_os = "linux") {
+        true => Libraries::of(&release.program)?.glibc(),
+        false => None,
+    };
+    let platform = platform(&release.target, glibc.as_deref())
         .ok_or_else(|| Failure::new(format!("there are no wheels for {}", release.target)))?;
     let tag = format!("py3-none-{platform}");
     let name = format!("code_assist_proxy-{}", release.version);
@@ -102,16 +105,17 @@ fn with_uvx(wheel: &Path, tools: &Path) -> Result<Installed, Failure> {
 
 /// The platform of a wheel; `None` where there is no wheel. With glibc it says how old that may be
 /// (<https://peps.python.org/pep-0600/>).
-fn platform(target: &str, glibc: Option<&str>) -> Option<String> {
-    Some(match target {
-        "x86_64-unknown-linux-gnu" => format!("manylinux_{}_x86_64", glibc?),
-        "aarch64-unknown-linux-gnu" => format!("manylinux_{}_aarch64", glibc?),
+fn platform(target: &str, glibc: Option<&[u32]>) -> Option<String> {
+    let manylinux = |cpu| Some(format!("manylinux_{}_{cpu}", dotted(glibc?).replace('.', "_")));
+    match target {
+        "x86_64-unknown-linux-gnu" => manylinux("x86_64"),
+        "aarch64-unknown-linux-gnu" => manylinux("aarch64"),
         // The oldest macOS that the compiler builds for (The rustc Book, "Platform Support").
-        "x86_64-apple-darwin" => "macosx_10_12_x86_64".to_owned(),
-        "aarch64-apple-darwin" => "macosx_11_0_arm64".to_owned(),
-        "x86_64-pc-windows-msvc" => "win_amd64".to_owned(),
-        _ => return None,
-    })
+        "x86_64-apple-darwin" => Some("macosx_10_12_x86_64".to_owned()),
+        "aarch64-apple-darwin" => Some("macosx_11_0_arm64".to_owned()),
+        "x86_64-pc-windows-msvc" => Some("win_amd64".to_owned()),
+        _ => None,
+    }
 }
 
 /// The core metadata (<https://packaging.python.org/en/latest/specifications/core-metadata/>).
@@ -180,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_wheel_for_glibc_says_which_one_it_needs() {
-        let platform = |target| platform(target, Some("2_34"));
+        let platform = |target| platform(target, Some(&[2, 34]));
         assert_eq!(
             platform("aarch64-unknown-linux-gnu").as_deref(),
             Some("manylinux_2_34_aarch64")
