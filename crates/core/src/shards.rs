@@ -183,7 +183,7 @@ fn own_shard() -> usize {
 }
 
 /// A bound on the memory, and a power of two. A Worker has one thread.
-pub const SHARDS: usize = if cfg!(target_family = "wasm") { 1 } else { 8 };
+const SHARDS: usize = if cfg!(target_family = "wasm") { 1 } else { 8 };
 
 #[cfg(test)]
 mod tests {

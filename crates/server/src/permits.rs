@@ -53,7 +53,7 @@ impl Permits {
         Self(Replicas::of(&Arc::new(SharedPermits {
             limit: permits,
             state: Mutex::new(state),
-            credits: Credits::new((permits / KEPT_SHARE).min(MOST_KEPT)),
+            credits: Credits::new(permits / 2),
             is_open: AtomicBool::new(share >= permits),
         })))
     }
@@ -185,10 +185,6 @@ impl Drop for Permit {
         }
     }
 }
-
-/// A thread keeps at most this part of the permits, and at most so many.
-const KEPT_SHARE: usize = 32;
-const MOST_KEPT: usize = 16;
 
 #[cfg(test)]
 mod tests {

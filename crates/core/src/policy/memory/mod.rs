@@ -11,7 +11,8 @@
 //!   hold a part and wait for more would wait for each other. So the one that began to wait last can
 //!   always have its memory when those have ended that do not wait.
 //!
-//! A small part of what reservations give back stays with the thread, for the next ones ([`Credits`]).
+//! What reservations give back stays with the thread for the next ones ([`Credits`]), up to a quarter of the limit:
+//! requests end and begin in bursts. It is taken back before anything is refused.
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::caller::Caller;
-use crate::shards::{Credits, Replica, Replicas, SHARDS};
+use crate::shards::{Credits, Replica, Replicas};
 
 /// `MEMORY_BUDGET_BYTES`, and what is reserved of it.
 ///
@@ -81,7 +82,7 @@ impl MemoryBudget {
         let state = BudgetState {
             limit,
             held: Mutex::new(held),
-            credits: Credits::new(MOST_CREDIT.min(limit / (16 * SHARDS))),
+            credits: Credits::new(limit / 4),
             most_for_one: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
         };
@@ -404,9 +405,6 @@ pub const REQUEST_BASE: usize = 192 << 10;
 
 /// How much of an answer [`REQUEST_BASE`] covers.
 pub const SMALL_ANSWER: usize = 64 << 10;
-
-/// The most credit of a shard: enough for as many requests as usually end before as many others begin.
-const MOST_CREDIT: usize = 8 * REQUEST_BASE;
 
 /// The most reservations that wait with a ticket, so that their order stays cheap to keep.
 const MOST_TICKETS: usize = 1000;

@@ -181,7 +181,7 @@ fn what_is_given_back_serves_the_next_reservation_without_the_lock_and_counts_as
 fn credit_that_other_threads_have_is_taken_back_before_anything_is_refused() {
     let budget = MemoryBudget::new(1 << 30);
     std::thread::scope(|scope| {
-        for _ in 0..2 * SHARDS {
+        for _ in 0..16 {
             scope.spawn(|| drop(budget.try_reserve(ADA, REQUEST_BASE)));
         }
     });
@@ -194,10 +194,10 @@ fn credit_that_other_threads_have_is_taken_back_before_anything_is_refused() {
 
 #[test]
 fn credit_is_bounded_and_is_not_taken_before_a_ticket_or_beside_a_share() {
-    let budget = MemoryBudget::new(1 << 30);
+    let budget = MemoryBudget::new(64 << 20);
     let many: Vec<_> = (0..100).map(|_| budget.try_reserve(ADA, REQUEST_BASE)).collect();
     drop(many);
-    assert!((1..=MOST_CREDIT).contains(&budget.held().used));
+    assert!((1..=budget.limit() / 4).contains(&budget.held().used));
     let ticket = budget.wait(BOB, budget.limit()).unwrap();
     assert!(budget.try_reserve(ADA, REQUEST_BASE + 1).is_none(), "it would overtake the ticket");
     let all = ticket.try_take().unwrap();
