@@ -40,6 +40,7 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::clock;
 use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
 use client_stream::{ClientStream, DetectedStream};
@@ -215,7 +216,7 @@ impl Server {
             let memory = ConnectionMemory::new(&self.memory, caller, Arc::clone(&place.place));
             let phase = self.phase.subscribe();
             let server = Arc::clone(self);
-            tokio::spawn(server.serve_connection(stream, origin, phase, place, memory));
+            clock::spawn(server.serve_connection(stream, origin, phase, place, memory));
         }
     }
 
@@ -363,7 +364,7 @@ where
     fn execute(&self, stream: F) {
         // hyper calls the service, which registers the response, right before this.
         let mut responses = self.0.responses();
-        let task = tokio::spawn(stream);
+        let task = clock::spawn(stream);
         responses.set_task(|| task.abort_handle());
     }
 }
