@@ -17,7 +17,7 @@ use code_assist_core::{
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::audit::AuditLog;
 use crate::clock;
@@ -96,12 +96,17 @@ impl TokioPlatform {
 
 impl Platform for TokioPlatform {
     type Body = http_client::Body;
-    type Timer = Pin<Box<Sleep>>;
+    type Timer = clock::Timer;
     type Permit = Permit;
 
     fn now(&self) -> Monotonic {
         let since = clock::now().saturating_duration_since(self.inner.started).as_micros();
         Monotonic(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+
+    fn now_anew(&self) -> Monotonic {
+        clock::now_anew();
+        self.now()
     }
 
     fn wall_clock(&self) -> Timestamp {
@@ -114,7 +119,7 @@ impl Platform for TokioPlatform {
     }
 
     fn timer(&self, how_long: Duration) -> Self::Timer {
-        Box::pin(tokio::time::sleep(how_long))
+        clock::Timer::after(how_long)
     }
 
     async fn acquire_permit(&self, caller: Caller) -> Permit {

@@ -12,11 +12,11 @@ use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::silence::SilenceWatch;
 use super::unflushed::Unflushed;
-use crate::clock;
+use crate::clock::{self, Timer};
 use crate::http_client::connector::IoStream;
 use crate::http_client::error::{ConnectionError, with_causes};
 use crate::http_client::idle::ReadCount;
@@ -243,7 +243,7 @@ impl Driver {
                     }
                     look_at = watch.next_look(state.is_settled(), now);
                 }
-                () = sleep_until(look_at) => {
+                () = Timer::at(look_at) => {
                     let now = clock::now();
                     watch.look(state.reads.get(), now);
                     let failed = if !state.is_settled() && watch.lacks_settings(now) {

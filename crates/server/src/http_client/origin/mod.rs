@@ -19,13 +19,12 @@ use h2::client::SendRequest;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
 
 use super::connector::{Connected, Connector, IoStream};
 use super::error::{ConnectError, ConnectionError};
 use super::pool::{ConnectionLease, OneTryLease, PoolOptions};
 use super::{http1, http2, lock};
-use crate::clock;
+use crate::clock::{self, Timer};
 use crate::http_version::HttpVersion;
 use state::{NextStep, OriginState, SharedConnection};
 
@@ -313,7 +312,7 @@ impl Origin {
     fn start_reaping(self: &Arc<Self>, state: &mut OriginState) {
         if !state.reaping {
             state.reaping = true;
-            tokio::spawn(Arc::clone(self).reap());
+            clock::spawn(Arc::clone(self).reap());
         }
     }
 
@@ -322,7 +321,7 @@ impl Origin {
         loop {
             let next = self.state().reap(clock::now(), self.options.keep_alive);
             let Some(next) = next else { return };
-            sleep_until(next).await;
+            Timer::at(next).await;
         }
     }
 
