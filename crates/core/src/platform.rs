@@ -38,8 +38,15 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// One of `MAX_CONCURRENT_REQUESTS` concurrency permits, which is released when it is dropped.
     type Permit: fmt::Debug + Unpin;
 
-    /// The monotonic clock, for policies and measurements. The zero is arbitrary.
+    /// The monotonic clock, for policies and measurements. The zero is arbitrary. A shell may let it stand
+    /// still while it polls a future.
     fn now(&self) -> Monotonic;
+
+    /// The monotonic clock after work whose time is measured: where the clock stands still during a poll, it
+    /// is read anew.
+    fn now_anew(&self) -> Monotonic {
+        self.now()
+    }
 
     /// The wall clock, for expiry dates and time stamps.
     fn wall_clock(&self) -> Timestamp;

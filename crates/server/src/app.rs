@@ -7,6 +7,7 @@ use code_assist_core::settings::Settings;
 use code_assist_core::{KeyDigest, Proxy};
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::http_client::HttpClient;
 use crate::permits::Permits;
 use crate::platform::{Recorders, TokioPlatform};
@@ -61,7 +62,7 @@ impl App {
         tokio::spawn(async move {
             while let Some(job) = jobs.recv().await {
                 let (proxy, platform) = (Arc::clone(&proxy), platform.clone());
-                tokio::spawn(async move { Box::pin(proxy.run_job(&platform, job)).await });
+                clock::spawn(async move { Box::pin(proxy.run_job(&platform, job)).await });
             }
         });
         Ok(app)

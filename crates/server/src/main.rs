@@ -8,6 +8,7 @@ mod audit;
 mod cgroup;
 mod check;
 mod cli;
+mod clock;
 mod config;
 mod core_dumps;
 #[cfg(feature = "emulator")]

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use code_assist_core::{
@@ -17,9 +17,10 @@ use code_assist_core::{
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Sleep;
+use tokio::time::Instant;
 
 use crate::audit::AuditLog;
+use crate::clock;
 use crate::http_client::{self, HttpClient};
 use crate::permits::{Permit, Permits};
 use crate::signing::Signer;
@@ -62,7 +63,7 @@ impl TokioPlatform {
         recorders: Recorders,
     ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
         let (jobs, spawned) = mpsc::unbounded_channel();
-        let started = Instant::now();
+        let started = clock::now();
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let heavy_work = Arc::new(Semaphore::new((cores / 2).max(1)));
         let signer = Signer::default();
@@ -99,16 +100,21 @@ impl TokioPlatform {
 
 impl Platform for TokioPlatform {
     type Body = http_client::Body;
-    type Timer = Pin<Box<Sleep>>;
+    type Timer = clock::Timer;
     type Permit = Permit;
 
     fn now(&self) -> Monotonic {
-        let since = self.inner.started.elapsed().as_micros();
+        let since = clock::now().saturating_duration_since(self.inner.started).as_micros();
         Monotonic(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
+    fn now_anew(&self) -> Monotonic {
+        clock::now_anew();
+        self.now()
+    }
+
     fn wall_clock(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = clock::wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -117,7 +123,7 @@ impl Platform for TokioPlatform {
     }
 
     fn timer(&self, how_long: Duration) -> Self::Timer {
-        Box::pin(tokio::time::sleep(how_long))
+        clock::Timer::after(how_long)
     }
 
     async fn acquire_permit(&self, caller: Caller) -> Permit {
@@ -269,7 +275,7 @@ impl Platform for TokioPlatform {
 
     fn record(&self, record: RequestRecord) {
         let Recorders { audit, traces } = &self.inner.recorders;
-        let ended = SystemTime::now();
+        let ended = clock::wall_clock();
         let audit = audit.as_ref().filter(|_| record.asks_model);
         match (audit, traces.as_ref().filter(|_| record.spans.is_some())) {
             (Some(audit), Some(traces)) => {

@@ -186,6 +186,8 @@ impl Calls {
             let trace = context.begin_try();
             let http_request = request.to_http(base, &self.auth.header(&bearer), trace)?;
             context.begin_call(guard, self.first_endpoint + index, request.counts_for());
+            // The work on the request is the proxy's own time and not upstream's.
+            now = context.platform().now_anew();
             context.note_try(&self.provider, base, now);
             let platform = context.platform().clone();
             let sending = pin!(platform.send(http_request));
@@ -282,13 +284,14 @@ impl Calls {
         let (bearer, now) = self.auth.authorize(context, began).await;
         self.note_token(context, began, now);
         let bearer = bearer?;
-        let (guard, now) = self.acquire_permit_and_endpoint(request, tries, context, now).await;
+        let (guard, _) = self.acquire_permit_and_endpoint(request, tries, context, now).await;
         let guard = guard?;
         let index = guard.index;
         let base = self.bases[index].as_ref().map_err(|error| *error)?;
         let trace = context.begin_try();
         let http_request = request.head_to_http(base, &self.auth.header(&bearer), trace)?;
         context.begin_call(guard, self.first_endpoint + index, request.counts_for());
+        let now = context.platform().now_anew();
         context.note_try(&self.provider, base, now);
         Ok(((http_request, index), now))
     }

@@ -13,12 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::connector::{ForwardProxy, IoStream};
 use super::error::{ConnectionError, RequestError, with_causes};
 use super::idle::{IdleEnd, ReadCount};
 use super::origin::Origin;
+use crate::clock;
 
 /// An open connection with a single owner. Dropping it closes it.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Connection {
         let reads = stream.reads();
         let (requests, connection) =
             http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
-        let task = tokio::spawn(async move {
+        let task = clock::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("an upstream connection ended: {}", with_causes(&error));
             }
@@ -77,7 +77,7 @@ impl Connection {
         if origin.is_none() {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let idle_end = self.was_idle.then(|| IdleEnd::new(Instant::now(), &self.reads));
+        let idle_end = self.was_idle.then(|| IdleEnd::new(clock::now(), &self.reads));
         match self.requests.try_send_request(*request).await {
             Ok(response) => Ok(response.map(|body| Incoming::new(body, self, origin))),
             Err(mut failed) => {

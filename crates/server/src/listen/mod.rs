@@ -34,12 +34,13 @@ use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::clock::{self, HyperTimer};
 use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
 use client_stream::{ClientStream, DetectedStream};
@@ -219,7 +220,7 @@ impl Server {
             let memory = ConnectionMemory::new(&self.memory, caller, Arc::clone(&place.place));
             let phase = self.phase.subscribe();
             let server = Arc::clone(self);
-            tokio::spawn(server.serve_connection(stream, origin, phase, place, memory));
+            clock::spawn(server.serve_connection(stream, origin, phase, place, memory));
         }
     }
 
@@ -370,21 +371,21 @@ where
     fn execute(&self, stream: F) {
         // hyper calls the service, which registers the response, right before this.
         let mut responses = self.0.responses();
-        let task = tokio::spawn(stream);
+        let task = clock::spawn(stream);
         responses.set_task(|| task.abort_handle());
     }
 }
 
 fn http1_server() -> http1::Builder {
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
+    server.timer(HyperTimer).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
     server
 }
 
 fn http2_server(tasks: StreamTasks) -> http2::Builder<StreamTasks> {
     let mut server = http2::Builder::new(tasks);
     server
-        .timer(TokioTimer::new())
+        .timer(HyperTimer)
         .keep_alive_interval(PING_INTERVAL)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_concurrent_streams(MAX_STREAMS)

@@ -12,12 +12,13 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::client_stream::{ClientStream, StallDetector};
 use super::connection::ClientConnection;
 use super::response::{StallTimeouts, TrackedBody};
 use super::{HEAD_TIMEOUT, Phase, StreamTasks};
+use crate::clock::Timer;
 use crate::http_version::HttpVersion;
 
 /// A connection with its stall detectors.
@@ -69,7 +70,7 @@ impl WatchedConnection {
                     }
                     return;
                 }
-                () = sleep(interval) => {
+                () = Timer::after(interval) => {
                     let blocked = writes.check(&connection.place.place.writes, interval);
                     let takes_nothing = blocked >= stall_timeouts.of(connection.is_admitted());
                     if takes_nothing || connection.end_stalled(interval, stall_timeouts) {

@@ -7,7 +7,6 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::time::SystemTime;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
@@ -17,6 +16,8 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock;
 
 /// One JSON object per line: time, level, the event's fields, target, the fields of its spans.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ fn with_buffer(write: impl FnOnce(&mut String) -> fmt::Result) -> fmt::Result {
 /// Appends the time, in UTC with microseconds.
 fn push_time(json: &mut String) -> fmt::Result {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
-    let now = Timestamp::try_from(SystemTime::now()).map_err(|_| fmt::Error)?;
+    let now = Timestamp::try_from(clock::wall_clock()).map_err(|_| fmt::Error)?;
     PRINTER.print_timestamp(&now, json).map_err(|_| fmt::Error)
 }
 

@@ -12,10 +12,11 @@ use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::silence::SilenceWatch;
 use super::unflushed::Unflushed;
+use crate::clock::{self, Timer};
 use crate::http_client::connector::IoStream;
 use crate::http_client::error::{ConnectionError, with_causes};
 use crate::http_client::idle::ReadCount;
@@ -197,8 +198,8 @@ impl Driver {
     /// Drives the connection to its end, and returns why it ended.
     async fn drive(self) -> ConnectionError {
         let Self { mut connection, stream, mut pings, state, options, origin } = self;
-        let mut watch = SilenceWatch::new(options, Instant::now());
-        let mut look_at = watch.next_look(false, Instant::now());
+        let mut watch = SilenceWatch::new(options, clock::now());
+        let mut look_at = watch.next_look(false, clock::now());
         let mut yield_first = true;
         let mut drive = |cx: &mut Context<'_>| {
             // Yields once, so that requests that are ready now go out with the same write.
@@ -234,7 +235,7 @@ impl Driver {
                         let _ = timeout(GOAWAY_TIMEOUT, poll_fn(&mut drive)).await;
                         return ConnectionError::Unneeded;
                     }
-                    let now = Instant::now();
+                    let now = clock::now();
                     watch.look(state.reads.get(), now);
                     watch.begin_check(now);
                     if !watch.awaits_pong() && pings.send_ping(Ping::opaque()).is_ok() {
@@ -242,8 +243,8 @@ impl Driver {
                     }
                     look_at = watch.next_look(state.is_settled(), now);
                 }
-                () = sleep_until(look_at) => {
-                    let now = Instant::now();
+                () = Timer::at(look_at) => {
+                    let now = clock::now();
                     watch.look(state.reads.get(), now);
                     let failed = if !state.is_settled() && watch.lacks_settings(now) {
                         Some(ConnectionError::NoSettings(options.settings_timeout))

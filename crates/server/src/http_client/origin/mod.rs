@@ -19,12 +19,12 @@ use h2::client::SendRequest;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
 
 use super::connector::{Connected, Connector, IoStream};
 use super::error::{ConnectError, ConnectionError};
 use super::pool::{ConnectionLease, OneTryLease, PoolOptions};
 use super::{http1, http2, lock};
+use crate::clock::{self, Timer};
 use crate::http_version::HttpVersion;
 use state::{NextStep, OriginState, SharedConnection};
 
@@ -83,7 +83,7 @@ impl Origin {
     /// Starts an HTTP/2 connection for one request.
     async fn use_once(&self, stream: IoStream) -> Result<http2::StreamPermit, ConnectError> {
         let (requests, state, driver) = http2::start(stream, self.options, 1, None).await?;
-        tokio::spawn(driver);
+        clock::spawn(driver);
         Ok(http2::StreamPermit::new(requests, state, None, None))
     }
 
@@ -126,7 +126,7 @@ impl Origin {
     pub(super) async fn lease_for_one_try(self: Arc<Self>) -> Result<OneTryLease, ConnectError> {
         let version = {
             let state = self.state();
-            state.doubt_idle(Instant::now(), &self.options);
+            state.doubt_idle(clock::now(), &self.options);
             state.version
         };
         if self.options.pooling && version == HttpVersion::Http2 {
@@ -168,7 +168,7 @@ impl Origin {
             http2::start(stream, self.options, 1, origin.clone()).await?;
         self.state().dialing += 1;
         self.share(requests.clone(), Arc::clone(&state));
-        tokio::spawn(driver);
+        clock::spawn(driver);
         Ok(http2::StreamPermit::new(requests, state, origin, None))
     }
 
@@ -197,7 +197,7 @@ impl Origin {
         match http2::start(stream, self.options, 0, Some(Arc::clone(&self))).await {
             Ok((requests, state, driver)) => {
                 self.share(requests, state);
-                tokio::spawn(driver);
+                clock::spawn(driver);
             }
             Err(error) => self.dial_failed(error.into()),
         }
@@ -210,7 +210,7 @@ impl Origin {
     ) {
         let mut state = self.state();
         state.version = HttpVersion::Http2;
-        state.notice_sleep(Instant::now(), &self.options);
+        state.notice_sleep(clock::now(), &self.options);
         state.shared.push(SharedConnection::new(requests, connection));
         self.start_reaping(&mut state);
         drop(state);
@@ -282,7 +282,7 @@ impl Origin {
         let known = state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.state, connection));
         match known {
             Some(shared) if left == 0 => {
-                shared.idle_since = Instant::now();
+                shared.idle_since = clock::now();
                 self.start_reaping(&mut state);
             }
             None if left == 0 => connection.close(),
@@ -305,23 +305,23 @@ impl Origin {
     /// Puts an HTTP/1.1 connection where the next request finds it.
     fn offer(self: &Arc<Self>, connection: http1::Connection) {
         let mut state = self.state();
-        state.idle.push((connection, Instant::now()));
+        state.idle.push((connection, clock::now()));
         self.start_reaping(&mut state);
     }
 
     fn start_reaping(self: &Arc<Self>, state: &mut OriginState) {
         if !state.reaping {
             state.reaping = true;
-            tokio::spawn(Arc::clone(self).reap());
+            clock::spawn(Arc::clone(self).reap());
         }
     }
 
     /// Closes connections that have been idle for too long, until none is idle.
     async fn reap(self: Arc<Self>) {
         loop {
-            let next = self.state().reap(Instant::now(), self.options.keep_alive);
+            let next = self.state().reap(clock::now(), self.options.keep_alive);
             let Some(next) = next else { return };
-            sleep_until(next).await;
+            Timer::at(next).await;
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::http_client::error::ConnectError;
 use crate::http_client::idle::{IdleEnd, SleepWatch};
 use crate::http_client::pool::PoolOptions;
@@ -68,7 +69,7 @@ impl OriginState {
             failures: 0,
             last_failure: None,
             reaping: false,
-            sleep: SleepWatch::new(Instant::now(), (options.wall_clock)()),
+            sleep: SleepWatch::new(clock::now(), (options.wall_clock)()),
         }
     }
 
@@ -111,7 +112,7 @@ impl OriginState {
         };
         let at = self.shared.iter().position(is_usable)?;
         if self.shared[at].state.streams.load(Ordering::Relaxed) == 0 {
-            let now = Instant::now();
+            let now = clock::now();
             if self.notice_sleep(now, options) {
                 return None;
             }
@@ -183,6 +184,6 @@ impl OriginState {
 impl SharedConnection {
     pub(super) fn new(requests: SendRequest<Bytes>, state: Arc<http2::ConnectionState>) -> Self {
         let fresh = state.streams.load(Ordering::Relaxed) == 0;
-        Self { requests, state, idle_since: Instant::now(), fresh, idle_end: None }
+        Self { requests, state, idle_since: clock::now(), fresh, idle_end: None }
     }
 }

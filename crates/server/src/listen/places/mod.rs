@@ -21,6 +21,8 @@ use code_assist_core::{Caller, ConnectionEnd, Proxy};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use crate::clock;
+
 /// The places of one listener.
 pub(super) struct Places {
     limit: usize,
@@ -278,7 +280,7 @@ impl Place {
 
     /// Its client has had little time to send a request.
     pub(super) fn is_young(&self) -> bool {
-        self.is_young_at(millis(self.epoch.elapsed()))
+        self.is_young_at(millis(clock::now() - self.epoch))
     }
 
     fn is_young_at(&self, now: u64) -> bool {
@@ -304,7 +306,7 @@ impl Place {
     /// A request is in flight no longer.
     pub(super) fn end_request(&self) {
         self.has_served.store(true, Ordering::Relaxed);
-        self.idle_since.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
+        self.idle_since.store(millis(clock::now() - self.epoch), Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 
