@@ -9,6 +9,7 @@ mod dockerfile;
 mod image;
 mod libraries;
 mod notices;
+mod npm;
 mod pages;
 mod program;
 mod release;
@@ -16,6 +17,7 @@ mod sbom;
 mod sums;
 mod tarball;
 mod tree;
+mod wheel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,7 +68,7 @@ struct Kind {
 type Checked = (String, Result<(), Failure>);
 
 /// Every kind of package.
-const KINDS: &[Kind] = &[tarball::KIND, deb::KIND, image::KIND];
+const KINDS: &[Kind] = &[tarball::KIND, deb::KIND, image::KIND, wheel::KIND, npm::KIND];
 
 /// What the system has to have for [`run`] and [`ci`].
 pub(crate) fn needs() -> Vec<Need> {

@@ -156,6 +156,12 @@ fn time() -> Result<u64, Failure> {
 /// The file with the licences of libraries.
 pub(super) const NOTICES: &str = "LICENSES-OF-LIBRARIES";
 
+/// What registries say of the program in one line.
+pub(super) const SUMMARY: &str =
+    "A transparent proxy in front of Google's Gemini models: Gemini API, Vertex AI, Code Assist";
+
+pub(super) const REPOSITORY: &str = "https://github.com/code-assist-proxy/code-assist-proxy";
+
 /// The program's file name.
 pub(super) const PROGRAM: &str =
     if cfg!(windows) { "code-assist-proxy.exe" } else { "code-assist-proxy" };
