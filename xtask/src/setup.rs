@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::process::{answers, captured, run as shown};
 use crate::report::{Failure, Report};
+use crate::tools::{NPM, PYTHON};
 use crate::worker::compiler;
 
 /// Installs everything that any command needs from the system.
@@ -103,10 +104,10 @@ impl Need {
             Self::Haproxy => program("haproxy", "-v").is_some(),
             Self::Lintian => has("lintian"),
             Self::Nginx => program("nginx", "-v").is_some(),
-            Self::Node => has("node") && has("npm"),
+            Self::Node => has("node") && has(NPM),
             Self::Promtool => has("promtool"),
             // Debian has ensurepip in a package of its own: `import venv` alone succeeds without it.
-            Self::Python => answers(Command::new("python3").args(["-c", "import venv, ensurepip"])),
+            Self::Python => answers(Command::new(PYTHON).args(["-c", "import venv, ensurepip"])),
             Self::Redis => has("redis-server") && has("redis-cli"),
             Self::Shells => has("fish") && has("zsh"),
             Self::Valgrind => has("valgrind"),

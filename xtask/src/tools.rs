@@ -47,7 +47,7 @@ pub(crate) fn npm_ci(node: &Path, folder: &Path, more: &[&str]) -> Result<(), Fa
     if is_fresh(&stamp, &lock) {
         return Ok(());
     }
-    let mut npm = Command::new("npm");
+    let mut npm = Command::new(NPM);
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).args(more);
     run_within(npm.env("PATH", path_with(&[node])?).current_dir(folder), INSTALL_LIMIT)?;
     remember(&stamp, &lock)
@@ -66,12 +66,12 @@ pub(crate) fn venv(pinned: &Path, venv: &Path) -> Result<PathBuf, Failure> {
 
 /// The same, with more options of `pip install`.
 pub(crate) fn venv_with(pinned: &Path, venv: &Path, more: &[&str]) -> Result<PathBuf, Failure> {
-    let python = venv.join("bin/python");
+    let python = venv.join(BIN).join("python");
     let stamp = venv.join("xtask-installed");
     if is_fresh(&stamp, pinned) {
         return Ok(python);
     }
-    shown(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
+    shown(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(venv))?;
     run_within(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
@@ -107,7 +107,7 @@ pub(crate) fn node() -> Result<PathBuf, Failure> {
     let folder = target().join("clients/node");
     let program = folder.join("node_modules").join(package).join("bin");
     if !answers(Command::new(program.join("node")).arg("--version")) {
-        let mut npm = Command::new("npm");
+        let mut npm = Command::new(NPM);
         npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts"]);
         npm.arg("--prefix").arg(&folder).arg(format!("{package}@{NODE_VERSION}"));
         run_within(&mut npm, INSTALL_LIMIT)?;
@@ -141,6 +141,14 @@ fn remember(stamp: &Path, pinned: &Path) -> Result<(), Failure> {
 fn major(version: &str) -> Option<u32> {
     version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
+
+/// What is called otherwise on Windows: scripts have an ending there, which has to be named.
+pub(crate) const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
+pub(crate) const NPX: &str = if cfg!(windows) { "npx.cmd" } else { "npx" };
+pub(crate) const PYTHON: &str = if cfg!(windows) { "python" } else { "python3" };
+
+/// The folder of programs in a virtual environment.
+pub(crate) const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
 
 /// The agents are the largest download, about 400 MB.
 const INSTALL_LIMIT: Duration = Duration::from_secs(20 * 60);

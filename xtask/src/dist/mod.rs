@@ -58,7 +58,7 @@ struct Kind {
     needs: &'static [Need],
     /// Writes the package to [`Release::folder`]. The paths of its files.
     build: fn(&Release) -> Result<Vec<PathBuf>, Failure>,
-    /// Installs those files into an empty folder, as somebody who has downloaded them would.
+    /// Installs those files into an empty folder, as a user who has downloaded them would.
     install: fn(&Release, &[PathBuf], &Path) -> Result<Installed, Failure>,
     /// Checks what is true of this kind only. Every kind is started on the emulator besides.
     checks: fn(&Release, &Installed) -> Vec<Checked>,
@@ -68,7 +68,7 @@ struct Kind {
 type Checked = (String, Result<(), Failure>);
 
 /// Every kind of package.
-const KINDS: &[Kind] = &[tarball::KIND, deb::KIND, wheel::KIND, npm::KIND, image::KIND];
+const KINDS: &[Kind] = &[tarball::KIND, deb::KIND, image::KIND, wheel::KIND, npm::KIND];
 
 /// What the system has to have for [`run`] and [`ci`].
 pub(crate) fn needs() -> Vec<Need> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::release::{HAS_PLATFORM, PROGRAM, REPOSITORY, SUMMARY};
+use super::release::{NOTICES, PROGRAM, REPOSITORY, SUMMARY};
 use super::tree::{Tree, gzip};
 use super::{Checked, Installed, Kind, Release};
 use crate::http;
@@ -20,16 +20,11 @@ use crate::proxy::Proxy;
 use crate::report::Failure;
 use crate::setup::Need;
 use crate::smoke;
+use crate::tools::{NPM, NPX};
 use crate::workspace::{make_folder, read, root, utf8, write};
 
-pub(super) const KIND: Kind = Kind {
-    name: "npm packages",
-    is_made_here: HAS_PLATFORM,
-    needs: &[Need::Node],
-    build,
-    install,
-    checks,
-};
+pub(super) const KIND: Kind =
+    Kind { name: "npm packages", is_made_here: true, needs: &[Need::Node], build, install, checks };
 
 /// A platform as npm names it. `packaging/npm/launcher.js` has the same list.
 struct Platform {
@@ -67,17 +62,13 @@ impl Platform {
 fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
     let platform = Platform::of(&release.target)
         .ok_or_else(|| Failure::new(format!("there is no npm package for {}", release.target)))?;
-    // The same bytes on every system, since each makes it.
-    let mut launcher = Tree::default();
-    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
-        launcher.add_copy(format!("package/{licence}"), 0o644, &root().join(licence))?;
-    }
+    let mut launcher = licences()?;
     launcher.add("package/package.json", 0o644, text(&launcher_json(&release.version)));
     launcher.add_copy("package/README.md", 0o644, &source("README.md"))?;
     launcher.add_copy("package/launcher.js", 0o755, &source("launcher.js"))?;
-    let mut program = Tree::default();
-    program.add_below("package", &release.licences()?);
+    let mut program = licences()?;
     program.add("package/package.json", 0o644, text(&program_json(platform, &release.version)));
+    program.add(format!("package/{NOTICES}"), 0o644, release.linked.notices()?);
     program.add(format!("package/bin/{PROGRAM}"), 0o755, release.program_bytes()?);
     let files = [("", launcher), (&*format!("-{}", platform.name), program)];
     let files = files.map(|(suffix, tree)| {
@@ -123,10 +114,18 @@ fn program_json(platform: &Platform, version: &str) -> Value {
     package
 }
 
+fn licences() -> Result<Tree, Failure> {
+    let mut tree = Tree::default();
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        tree.add_copy(format!("package/{licence}"), 0o644, &root().join(licence))?;
+    }
+    Ok(tree)
+}
+
 /// Installs both from their files.
 fn install(_: &Release, files: &[PathBuf], prefix: &Path) -> Result<Installed, Failure> {
     write(&prefix.join("package.json"), "{\"private\":true}\n")?;
-    let mut npm = Command::new("npm");
+    let mut npm = Command::new(NPM);
     npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund"]).args(files);
     shown(npm.current_dir(prefix))?;
     Ok(Installed::at(prefix.join("node_modules/.bin"), LAUNCHER))
@@ -164,7 +163,7 @@ fn lacks_program(release: &Release) -> Result<(), Failure> {
     let prefix = super::work().join("installed/npm without optional");
     let launcher = [build(release)?.swap_remove(0)];
     write(&prefix.join("package.json"), "{\"private\":true}\n")?;
-    let mut npm = Command::new("npm");
+    let mut npm = Command::new(NPM);
     npm.args(["install", "--omit=optional", "--offline", "--no-audit", "--no-fund"]).args(launcher);
     shown(npm.current_dir(&prefix))?;
     let started = Command::new(prefix.join("node_modules/.bin").join(LAUNCHER)).output();
@@ -182,7 +181,7 @@ fn lacks_program(release: &Release) -> Result<(), Failure> {
 fn run_with_npx(release: &Release) -> Result<Vec<Checked>, Failure> {
     let cache = super::work().join("installed/npx");
     make_folder(&cache)?;
-    let mut npx = Command::new("npx");
+    let mut npx = Command::new(NPX);
     npx.args(["--yes", "--offline", "--cache"]).arg(cache);
     for file in build(release)? {
         npx.arg(format!("--package={}", utf8(&file)?));

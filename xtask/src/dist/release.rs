@@ -86,17 +86,8 @@ impl Release {
 
     /// The licences and the documents that every package has, in the package's top folder.
     pub(crate) fn documents(&self) -> Result<Tree, Failure> {
-        let mut tree = self.licences()?;
-        for path in ["CHANGELOG.md", "README.md"] {
-            tree.add_copy(path, 0o644, &root().join(path))?;
-        }
-        Ok(tree)
-    }
-
-    /// The licences of the program and of its libraries.
-    pub(crate) fn licences(&self) -> Result<Tree, Failure> {
         let mut tree = Tree::default();
-        for path in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        for path in ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"] {
             tree.add_copy(path, 0o644, &root().join(path))?;
         }
         tree.add(NOTICES, 0o644, self.linked.notices()?);
@@ -162,19 +153,14 @@ fn time() -> Result<u64, Failure> {
     text.trim().parse().map_err(|_| Failure::new(format!("{text:?} is not a time in seconds")))
 }
 
+/// The file with the licences of libraries.
+pub(super) const NOTICES: &str = "LICENSES-OF-LIBRARIES";
+
 /// What registries say of the program in one line.
 pub(super) const SUMMARY: &str =
     "A transparent proxy in front of Google's Gemini models: Gemini API, Vertex AI, Code Assist";
 
 pub(super) const REPOSITORY: &str = "https://github.com/code-assist-proxy/code-assist-proxy";
-
-/// The file with the licences of libraries.
-pub(super) const NOTICES: &str = "LICENSES-OF-LIBRARIES";
-
-/// Whether the registries of Python and npm have a name for this system. Those with another C library
-/// than glibc are left out.
-pub(super) const HAS_PLATFORM: bool =
-    cfg!(any(target_os = "macos", windows, all(target_os = "linux", target_env = "gnu")));
 
 /// The program's file name.
 pub(super) const PROGRAM: &str =

@@ -16,7 +16,9 @@ pub(super) const KIND: Kind =
 fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
     let top = release.name();
     let mut tree = Tree::default();
-    tree.add_below(&top, &release.documents()?);
+    for (path, mode, bytes) in release.documents()?.files() {
+        tree.add(format!("{top}/{path}"), mode, bytes);
+    }
     tree.add(format!("{top}/{PROGRAM}"), 0o755, release.program_bytes()?);
     for (shell, name, script) in &release.completions {
         tree.add(format!("{top}/completions/{shell}/{name}"), 0o644, &**script);

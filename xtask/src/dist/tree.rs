@@ -39,13 +39,6 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds all files of another tree below a folder.
-    pub(crate) fn add_below(&mut self, folder: &str, other: &Self) {
-        for (path, mode, bytes) in other.files() {
-            self.add(format!("{folder}/{path}"), mode, bytes);
-        }
-    }
-
     /// Every file with its permissions and its content, in the order of the paths.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, u32, &[u8])> {
         self.files.iter().map(|(path, file)| (&**path, file.mode, &*file.bytes))

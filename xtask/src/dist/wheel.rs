@@ -14,37 +14,34 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use super::libraries::{Libraries, dotted};
-use super::release::{HAS_PLATFORM, NOTICES, PROGRAM, REPOSITORY, SUMMARY};
+use super::release::{NOTICES, PROGRAM, REPOSITORY, SUMMARY};
 use super::tree::Tree;
 use super::{Checked, Installed, Kind, Release};
 use crate::process::run as shown;
 use crate::report::Failure;
 use crate::setup::Need;
-use crate::tools::venv;
+use crate::tools::{BIN, PYTHON, venv};
 use crate::workspace::{make_folder, read, root, target};
 
-pub(super) const KIND: Kind = Kind {
-    name: "wheel",
-    is_made_here: HAS_PLATFORM,
-    needs: &[Need::Python],
-    build,
-    install,
-    checks,
-};
+pub(super) const KIND: Kind =
+    Kind { name: "wheel", is_made_here: true, needs: &[Need::Python], build, install, checks };
 
 fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
-    let glibc = match cfg!(target_os = "linux") {
-        true => Libraries::of(&release.program)?.glibc(),
-        false => None,
-    };
-    let platform = platform(&release.target, glibc.as_deref())
+    let oldest = if cfg!(target_os = "linux") { glibc(release)? } else { (0, 0) };
+    let platform = platform(&release.target, oldest)
         .ok_or_else(|| Failure::new(format!("there are no wheels for {}", release.target)))?;
     let tag = format!("py3-none-{platform}");
     let name = format!("code_assist_proxy-{}", release.version);
     let mut tree = Tree::default();
     tree.add(format!("{name}.data/scripts/{PROGRAM}"), 0o755, release.program_bytes()?);
-    tree.add_below(&format!("{name}.dist-info/licenses"), &release.licences()?);
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        tree.add_copy(
+            format!("{name}.dist-info/licenses/{licence}"),
+            0o644,
+            &root().join(licence),
+        )?;
+    }
+    tree.add(format!("{name}.dist-info/licenses/{NOTICES}"), 0o644, release.linked.notices()?);
     tree.add(format!("{name}.dist-info/METADATA"), 0o644, metadata(&release.version)?);
     tree.add(
         format!("{name}.dist-info/WHEEL"),
@@ -62,9 +59,17 @@ fn build(release: &Release) -> Result<Vec<PathBuf>, Failure> {
     Ok(vec![path])
 }
 
+/// The oldest glibc that the program starts with.
+fn glibc(release: &Release) -> Result<(u32, u32), Failure> {
+    match release.libraries()?.glibc().as_deref() {
+        Some([major, minor, ..]) => Ok((*major, *minor)),
+        _ => Err(Failure::new("the program needs no glibc: a wheel of another kind would be due")),
+    }
+}
+
 /// Installs with pip and without an index, since the wheel depends on nothing.
 fn install(_: &Release, files: &[PathBuf], prefix: &Path) -> Result<Installed, Failure> {
-    shown(Command::new("python3").args(["-m", "venv", "--clear"]).arg(prefix))?;
+    shown(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(prefix))?;
     let mut python = Command::new(prefix.join(BIN).join("python"));
     python.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]);
     shown(python.arg(file(files)?))?;
@@ -105,17 +110,16 @@ fn with_uvx(wheel: &Path, tools: &Path) -> Result<Installed, Failure> {
 
 /// The platform of a wheel; `None` where there is no wheel. With glibc it says how old that may be
 /// (<https://peps.python.org/pep-0600/>).
-fn platform(target: &str, glibc: Option<&[u32]>) -> Option<String> {
-    let manylinux = |cpu| Some(format!("manylinux_{}_{cpu}", dotted(glibc?).replace('.', "_")));
-    match target {
-        "x86_64-unknown-linux-gnu" => manylinux("x86_64"),
-        "aarch64-unknown-linux-gnu" => manylinux("aarch64"),
+fn platform(target: &str, (major, minor): (u32, u32)) -> Option<String> {
+    Some(match target {
+        "x86_64-unknown-linux-gnu" => format!("manylinux_{major}_{minor}_x86_64"),
+        "aarch64-unknown-linux-gnu" => format!("manylinux_{major}_{minor}_aarch64"),
         // The oldest macOS that the compiler builds for (The rustc Book, "Platform Support").
-        "x86_64-apple-darwin" => Some("macosx_10_12_x86_64".to_owned()),
-        "aarch64-apple-darwin" => Some("macosx_11_0_arm64".to_owned()),
-        "x86_64-pc-windows-msvc" => Some("win_amd64".to_owned()),
-        _ => None,
-    }
+        "x86_64-apple-darwin" => "macosx_10_12_x86_64".to_owned(),
+        "aarch64-apple-darwin" => "macosx_11_0_arm64".to_owned(),
+        "x86_64-pc-windows-msvc" => "win_amd64".to_owned(),
+        _ => return None,
+    })
 }
 
 /// The core metadata (<https://packaging.python.org/en/latest/specifications/core-metadata/>).
@@ -175,16 +179,13 @@ fn source(name: &str) -> PathBuf {
     root().join("packaging/wheel").join(name)
 }
 
-/// The folder of programs in a virtual environment.
-const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_wheel_for_glibc_says_which_one_it_needs() {
-        let platform = |target| platform(target, Some(&[2, 34]));
+        let platform = |target| platform(target, (2, 34));
         assert_eq!(
             platform("aarch64-unknown-linux-gnu").as_deref(),
             Some("manylinux_2_34_aarch64")
