@@ -59,7 +59,7 @@ fn binary_part(budgets: &binary::Budgets) -> String {
         return text;
     }
     text.push_str(SITES_HEAD);
-    for binary::Site { name, bytes } in &budgets.sites {
+    for binary::Site { name, bytes, .. } in &budgets.sites {
         let path = name.replace("<-", "`, called by `");
         let _ = writeln!(text, "| `{path}` | {} |", grouped(*bytes));
     }
