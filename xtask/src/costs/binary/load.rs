@@ -76,8 +76,8 @@ impl Load {
                     })
                 })
                 .collect();
-            let ended = senders.into_iter().map(|sender| sender.join());
-            ended.map(|end| end.unwrap_or_else(|_| Err("a sender panicked".into()))).collect()
+            let mut ended = senders.into_iter().map(|sender| sender.join());
+            ended.try_for_each(|end| end.unwrap_or_else(|_| Err("a sender panicked".into())))
         });
         sent.map_err(|why| Failure::new(format!("{}: {why}", self.name)))
     }

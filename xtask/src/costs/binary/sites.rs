@@ -9,7 +9,8 @@ use crate::report::Failure;
 
 /// The places that allocate more than 1 KiB in at least one of ten requests, but for those of bodies.
 ///
-/// DHAT keeps a place for each path of calls to it. Places of the same functions are one here.
+/// DHAT keeps a place for each path of calls to it. Places are one here if the line that allocates and
+/// the functions that call it are the same.
 pub(super) fn large(profile: &str, requests: usize) -> Result<Vec<Site>, Failure> {
     let bad = |why: String| Failure::new(format!("DHAT's profile: {why}"));
     let profile: Value = serde_json::from_str(profile).map_err(|why| bad(why.to_string()))?;
@@ -17,7 +18,7 @@ pub(super) fn large(profile: &str, requests: usize) -> Result<Vec<Site>, Failure
         profile["ftbl"].as_array().and_then(|frames| frames.iter().map(Value::as_str).collect());
     let frames = frames.ok_or_else(|| bad("no frames".to_owned()))?;
     let points = profile["pps"].as_array().ok_or_else(|| bad("no places".to_owned()))?;
-    let mut sites = BTreeMap::<String, (u64, u64)>::new();
+    let mut sites = BTreeMap::<(String, &str), (u64, u64)>::new();
     for point in points {
         let (Some(bytes), Some(blocks), Some(path)) =
             (point["tb"].as_u64(), point["tbk"].as_u64(), point["fs"].as_array())
@@ -29,30 +30,39 @@ pub(super) fn large(profile: &str, requests: usize) -> Result<Vec<Site>, Failure
         }
         let path = path.iter().filter_map(Value::as_u64);
         let path = path.filter_map(|at| frames.get(usize::try_from(at).ok()?).copied());
-        let (sum_bytes, sum_blocks) = sites.entry(site_name(path)).or_default();
+        let (sum_bytes, sum_blocks) = sites.entry(site(path)).or_default();
         *sum_bytes += bytes;
         *sum_blocks += blocks;
     }
     let is_body = |name: &str| BODIES.iter().any(|body| name.starts_with(body));
     let often = sites
         .into_iter()
-        .filter(|(name, (_, blocks))| *blocks * ONE_IN >= requests as u64 && !is_body(name));
-    Ok(often.map(|(name, (bytes, blocks))| Site { name, bytes: bytes / blocks }).collect())
+        .filter(|((name, _), (_, blocks))| *blocks * ONE_IN >= requests as u64 && !is_body(name));
+    let often = often.map(|((name, place), (bytes, blocks))| {
+        let place = place.to_owned();
+        Site { name, bytes: bytes / blocks, place }
+    });
+    Ok(often.collect())
 }
 
 /// The function that allocates and the ones that called it, without those of the allocator and of
-/// collections: `poll_read_from_io<-force_io_read<-mid_message_detect_eof`.
-fn site_name<'a>(path: impl Iterator<Item = &'a str>) -> String {
+/// collections: `poll_read_from_io<-force_io_read<-mid_message_detect_eof`. And the line.
+fn site<'a>(path: impl Iterator<Item = &'a str>) -> (String, &'a str) {
     let mut names: Vec<&str> = Vec::new();
-    for name in path.filter_map(function) {
-        if !PLUMBING.contains(&name) && names.last() != Some(&name) {
+    let mut place = "";
+    for frame in path {
+        let Some(name) = function(frame).filter(|name| !PLUMBING.contains(name)) else { continue };
+        if names.is_empty() {
+            place = frame.rsplit(" (").next().unwrap_or_default().trim_end_matches(')');
+        }
+        if names.last() != Some(&name) {
             names.push(name);
         }
         if names.len() == CALLERS {
             break;
         }
     }
-    names.join("<-")
+    (names.join("<-"), place)
 }
 
 /// The last word of a function's path, or the file of a closure and of an async function, which have
@@ -165,6 +175,10 @@ mod tests {
         assert_eq!(function("[root]"), None);
     }
 
+    fn respond(bytes: u64, place: &str) -> Site {
+        Site { name: "respond<-serve".to_owned(), bytes, place: place.to_owned() }
+    }
+
     fn profile(points: &[(u64, u64, &[usize])]) -> String {
         let frames = [
             "[root]",
@@ -174,6 +188,7 @@ mod tests {
             "0x4: a::serve (mod.rs:2)",
             "0x5: a::other (mod.rs:3)",
             "0x6: a::write_body (stream.rs:1)",
+            "0x7: a::respond (mod.rs:9)",
         ];
         let points: Vec<_> = points
             .iter()
@@ -186,7 +201,7 @@ mod tests {
     fn a_place_is_large_past_one_kibibyte_in_at_least_one_of_ten_requests() {
         let place = |bytes, blocks| profile(&[(bytes, blocks, &[1, 2, 3, 4])]);
         let found = large(&place(20_000, 10), 100).unwrap();
-        assert_eq!(found, [Site { name: "respond<-serve".to_owned(), bytes: 2000 }]);
+        assert_eq!(found, [respond(2000, "mod.rs:1")]);
         assert!(large(&place(10_240, 10), 100).unwrap().is_empty());
         assert!(large(&place(18_000, 9), 100).unwrap().is_empty());
         let body = profile(&[(20_000, 10, &[1, 2, 6, 3])]);
@@ -194,10 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn paths_with_the_same_functions_are_one_place() {
+    fn paths_with_the_same_line_and_functions_are_one_place() {
         let twice = [(10_000, 5, &[1, 3, 4][..]), (20_000, 5, &[1, 2, 3, 4]), (9_000, 9, &[1, 5])];
         let found = large(&profile(&twice), 100).unwrap();
-        assert_eq!(found, [Site { name: "respond<-serve".to_owned(), bytes: 3000 }]);
+        assert_eq!(found, [respond(3000, "mod.rs:1")]);
+        let two_lines = [(20_000, 10, &[1, 3, 4][..]), (70_000, 10, &[1, 7, 4])];
+        let found = large(&profile(&two_lines), 100).unwrap();
+        assert_eq!(found, [respond(2000, "mod.rs:1"), respond(7000, "mod.rs:9")]);
     }
 
     #[test]
