@@ -78,8 +78,13 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Sends one request upstream and returns when the response head has arrived.
     ///
     /// The shell connects within its connection timeout; every other timeout is the core's.
-    /// Redirects are not followed.
-    async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError>;
+    /// Redirects are not followed. `again` makes the same request once more, for a shell whose connection
+    /// has certainly not processed it.
+    async fn send(
+        &self,
+        request: Request<Payload>,
+        again: impl Fn() -> Option<Request<Payload>>,
+    ) -> Result<Response<Self::Body>, SendError>;
 
     /// Sends one request whose body is read while it is sent, and returns when the response head has
     /// arrived.
