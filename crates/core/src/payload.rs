@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hasher};
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 /// A sequence of byte buffers, which are not copied. A clone, as a retry makes it, only counts
@@ -98,6 +99,37 @@ impl From<Bytes> for Payload {
     }
 }
 
+/// For a shell that sends the pieces as one buffer.
+impl Buf for Payload {
+    fn remaining(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX)
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |piece| piece)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = slices.iter_mut().zip(&self.pieces);
+        filled.map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.remaining(), "past the end of a payload");
+        self.len -= count as u64;
+        while let Some(piece) = self.pieces.front_mut()
+            && count > 0
+        {
+            let taken = count.min(piece.len());
+            piece.advance(taken);
+            count -= taken;
+            if piece.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+    }
+}
+
 impl Body for Payload {
     type Data = Bytes;
     type Error = Infallible;
@@ -117,5 +149,25 @@ impl Body for Payload {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pieces_of_a_payload_are_read_as_one_buffer() {
+        let mut payload = Payload::default();
+        for piece in ["ab", "cde", "f"] {
+            payload.push(piece);
+        }
+        let mut slices = [IoSlice::new(&[]); 2];
+        assert_eq!(payload.chunks_vectored(&mut slices), 2);
+        assert_eq!(&*slices[1], b"cde");
+        payload.advance(3);
+        assert_eq!((payload.remaining(), payload.chunk()), (3, &b"de"[..]));
+        assert_eq!(payload.copy_to_bytes(3), "def");
+        assert!(payload.is_empty() && payload.is_end_stream() && payload.chunk().is_empty());
     }
 }

@@ -94,7 +94,11 @@ impl Platform for NullPlatform {
     async fn acquire_permit(&self, _caller: Caller) {}
 
     /// Answers at the second look, as a network would.
-    async fn send(&self, request: Request<Payload>) -> Result<Response<Pieces>, SendError> {
+    async fn send(
+        &self,
+        request: Request<Payload>,
+        _again: impl Fn() -> Option<Request<Payload>>,
+    ) -> Result<Response<Pieces>, SendError> {
         let path = request.uri().path();
         let aside = match path {
             "/tokeninfo" => Some(r#"{"expires_in":"3500"}"#),

@@ -1,6 +1,7 @@
 //! The core's `Platform` on tokio: clocks, timers, the HTTP client, the store and the credential
 //! file.
 
+use std::future::Future;
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -157,8 +158,13 @@ impl Platform for TokioPlatform {
         }
     }
 
-    async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError> {
-        self.inner.http_client.send(request).await
+    /// No future of its own, which would have space for another copy of the request.
+    fn send(
+        &self,
+        request: Request<Payload>,
+        again: impl Fn() -> Option<Request<Payload>>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, SendError>> {
+        self.inner.http_client.send(request, again)
     }
 
     async fn send_streamed<B>(

@@ -136,7 +136,11 @@ impl Platform for Edge {
         Some(work())
     }
 
-    async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, SendError> {
+    async fn send(
+        &self,
+        request: Request<Payload>,
+        _again: impl Fn() -> Option<Request<Payload>>,
+    ) -> Result<Response<Incoming>, SendError> {
         let (head, payload) = request.into_parts();
         // An array instead of a stream, so that the request has a Content-Length.
         let body = match payload.is_empty() {

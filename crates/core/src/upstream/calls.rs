@@ -183,14 +183,16 @@ impl Calls {
             }
             let index = guard.index;
             let base = self.bases[index].as_ref().map_err(|error| *error)?;
-            let trace = context.begin_try();
-            let http_request = request.to_http(base, &self.auth.header(&bearer), trace)?;
+            let trace = context.begin_try().clone();
+            let auth = self.auth.header(&bearer);
+            let http_request = request.to_http(base, &auth, &trace)?;
             context.begin_call(guard, self.first_endpoint + index, request.counts_for());
             // The work on the request is the proxy's own time and not upstream's.
             now = context.platform().now_anew();
             context.note_try(&self.provider, base, now);
             let platform = context.platform().clone();
-            let sending = pin!(platform.send(http_request));
+            let again = || request.to_http(base, &auth, &trace).ok();
+            let sending = pin!(platform.send(http_request, again));
             let answer;
             let began = now;
             (answer, now) = self.try_once(sending, request, want, context, now).await;

@@ -24,7 +24,9 @@ pub(super) async fn send_within<P: Platform>(
     limit: Duration,
 ) -> Result<Response<P::Body>, Error> {
     let late = Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: limit };
-    sent_within(platform, (limit, late), pin!(platform.send(request))).await
+    let spare = request.clone();
+    let sending = pin!(platform.send(request, || Some(spare.clone())));
+    sent_within(platform, (limit, late), sending).await
 }
 
 /// Waits for the response head of a request that is being sent. After `limit` it returns `late`.

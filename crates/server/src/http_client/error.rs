@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use code_assist_core::SendError;
+use code_assist_core::{BodyError, SendError};
 
 use super::resources::lacks_resources;
 
@@ -27,6 +27,8 @@ pub(super) enum ConnectError {
     /// The connection was open, and HTTP failed on it before the first request.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+    #[error("the proxy is stopping")]
+    ShuttingDown,
 }
 
 impl ConnectError {
@@ -43,6 +45,7 @@ impl From<ConnectError> for SendError {
         let why = with_causes(&error);
         match error {
             ConnectError::Resources(_) => Self::Resources(why),
+            ConnectError::ShuttingDown => Self::ShuttingDown,
             _ => Self::Connect(why),
         }
     }
@@ -69,6 +72,8 @@ pub(super) enum ConnectionError {
     Closed,
     #[error("no longer needed")]
     Unneeded,
+    #[error("the proxy is stopping")]
+    ShuttingDown,
 }
 
 impl From<hyper::Error> for ConnectionError {
@@ -86,6 +91,15 @@ impl From<h2::Error> for ConnectionError {
 impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         Self::Io(Arc::new(error))
+    }
+}
+
+impl From<ConnectionError> for BodyError {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::ShuttingDown => Self::ShuttingDown,
+            error => Self::Disconnected(with_causes(&error)),
+        }
     }
 }
 
@@ -112,6 +126,8 @@ impl From<RequestError> for SendError {
     fn from(error: RequestError) -> Self {
         let why = with_causes(&error);
         match error {
+            RequestError::Interrupted(ConnectionError::ShuttingDown)
+            | RequestError::Unprocessed(ConnectionError::ShuttingDown) => Self::ShuttingDown,
             RequestError::Interrupted(ConnectionError::Http2(error))
                 if error.is_reset() && error.is_remote() =>
             {

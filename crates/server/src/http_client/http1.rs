@@ -12,11 +12,13 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::connector::{ForwardProxy, IoStream};
 use super::error::{ConnectionError, RequestError, with_causes};
 use super::idle::{IdleEnd, ReadCount};
+use super::is_aborted;
 use super::origin::Origin;
 use crate::clock;
 
@@ -28,22 +30,29 @@ pub(super) struct Connection {
     proxy: Option<ForwardProxy>,
     reads: ReadCount,
     was_idle: bool,
+    abort: watch::Receiver<bool>,
 }
 
 impl Connection {
     pub(super) async fn start(
         stream: IoStream,
         proxy: Option<ForwardProxy>,
+        abort: watch::Receiver<bool>,
     ) -> Result<Self, ConnectionError> {
         let reads = stream.reads();
         let (requests, connection) =
             http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
+        let mut aborted = abort.clone();
         let task = clock::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!("an upstream connection ended: {}", with_causes(&error));
+            tokio::select! {
+                biased;
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!("an upstream connection ended: {}", with_causes(&error));
+                },
+                _ = aborted.wait_for(|abort| *abort) => {}
             }
         });
-        Ok(Self { requests, task: task.abort_handle(), proxy, reads, was_idle: false })
+        Ok(Self { requests, task: task.abort_handle(), proxy, reads, was_idle: false, abort })
     }
 
     /// Notes that the connection waits for its next request, and may end meanwhile.
@@ -66,25 +75,31 @@ impl Connection {
         self.requests.is_closed()
     }
 
-    /// Sends a request. When the response has been read to its end, the connection returns to
+    /// The reason why a request or its answer failed.
+    fn error(&self, error: hyper::Error) -> ConnectionError {
+        if is_aborted(&self.abort) { ConnectionError::ShuttingDown } else { error.into() }
+    }
+
+    /// Sends a request, which is taken out of its place. When the response has been read to its end, the connection returns to
     /// `origin`; without an origin it is closed.
     pub(super) async fn send(
         mut self,
-        mut request: Box<Request<Payload>>,
+        request: &mut Request<Payload>,
         origin: Option<Arc<Origin>>,
     ) -> Result<Response<Incoming>, RequestError> {
-        set_target(&mut *request, self.proxy.as_ref());
+        set_target(request, self.proxy.as_ref());
         if origin.is_none() {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let idle_end = self.was_idle.then(|| IdleEnd::new(clock::now(), &self.reads));
-        match self.requests.try_send_request(*request).await {
+        match self.requests.try_send_request(std::mem::take(request)).await {
             Ok(response) => Ok(response.map(|body| Incoming::new(body, self, origin))),
             Err(mut failed) => {
                 // hyper gives back a message of which it has written nothing.
                 let unwritten = failed.take_message().is_some();
                 let was_dead = idle_end.is_some_and(|idle_end| idle_end.was_dead(&self.reads));
-                Err(RequestError::of_break(failed.into_error().into(), unwritten || was_dead))
+                let error = self.error(failed.into_error());
+                Err(RequestError::of_break(error, unwritten || was_dead))
             }
         }
     }
@@ -131,13 +146,21 @@ impl Body for Incoming {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ConnectionError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            Some(Err(_)) => self.connection = None,
-            Some(Ok(_)) if !self.body.is_end_stream() => {}
-            None | Some(Ok(_)) => self.return_connection(),
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose() {
+            Err(error) => {
+                let connection = self.connection.take();
+                let error = match &connection {
+                    Some((connection, _)) => connection.error(error),
+                    None => error.into(),
+                };
+                return Poll::Ready(Some(Err(error)));
+            }
+            Ok(frame) => frame,
+        };
+        if frame.is_none() || self.body.is_end_stream() {
+            self.return_connection();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(ConnectionError::from)))
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 use client_body::ClientBody;
 use connector::Connector;
-use error::{ConnectionError, RequestError, with_causes};
+use error::{RequestError, with_causes};
 use pool::{OneTryLease, Pool, PoolOptions};
 pub(crate) use single::UpgradedUpstream;
 
@@ -58,23 +58,45 @@ impl HttpClient {
             recent_use: RECENT_USE,
             wall_clock: SystemTime::now,
         };
-        Ok(Self { pool: Arc::new(Pool::new(Connector::new(settings)?, options)), abort })
+        Ok(Self::over(Connector::new(settings)?, options, abort))
+    }
+
+    fn over(connector: Connector, options: PoolOptions, abort: watch::Receiver<bool>) -> Self {
+        Self { pool: Arc::new(Pool::new(connector, options, abort.clone())), abort }
     }
 
     /// Sends one request. Redirects are not followed.
+    ///
+    /// A request that was certainly not processed on a pooled connection goes to another one: `again` makes
+    /// it once more, since sending consumes it. A request that may have been carried out is never repeated.
     pub(crate) async fn send(
+        &self,
+        mut request: Request<Payload>,
+        again: impl Fn() -> Option<Request<Payload>>,
+    ) -> Result<Response<Body>, SendError> {
+        let mut tries = 1;
+        loop {
+            let lease = self.pool.lease(request.uri()).await?;
+            let may_repeat = tries < MAX_TRIES && lease.is_pooled();
+            // By reference: every future below would have space for the request.
+            match lease.send(&mut request).await {
+                Ok(response) => return Ok(response.map(Body::of_pool)),
+                Err(RequestError::Unprocessed(error)) if may_repeat => {
+                    request = again().ok_or(RequestError::Unprocessed(error))?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            tries += 1;
+        }
+    }
+
+    /// Sends one of few requests, which is cloned for its repetition.
+    pub(crate) async fn send_cloned(
         &self,
         request: Request<Payload>,
     ) -> Result<Response<Body>, SendError> {
-        let mut abort = self.abort.clone();
-        // Boxed to keep the future small: every function below would reserve space for it.
-        let request = Box::new(request);
-        let response = tokio::select! {
-            biased;
-            response = self.send_with_retries(request) => response?,
-            _ = abort.wait_for(|abort| *abort) => return Err(SendError::ShuttingDown),
-        };
-        Ok(self.finish(response))
+        let spare = request.clone();
+        self.send(request, || Some(spare.clone())).await
     }
 
     /// Sends one request whose body is read while it is sent. It is never repeated.
@@ -96,19 +118,19 @@ impl HttpClient {
                 OneTryLease::Http1 { stream, proxy } => {
                     let proxy = proxy.as_ref();
                     let response = single::send_streamed(stream, proxy, request, body).await?;
-                    Ok(response.map(BodySource::Single))
+                    Ok(response.map(|body| self.single(body)))
                 }
                 OneTryLease::Http2(permit) => {
-                    Ok(permit.send_streamed(request, body).await?.map(BodySource::Http2))
+                    let response = permit.send_streamed(request, body).await?;
+                    Ok(response.map(|body| Body::of_pool(PooledBody::Http2(body))))
                 }
             }
         });
-        let response: Result<Response<BodySource>, SendError> = tokio::select! {
+        tokio::select! {
             biased;
             response = sending => response,
             _ = abort.wait_for(|abort| *abort) => Err(SendError::ShuttingDown),
-        };
-        Ok(self.finish(response?))
+        }
     }
 
     /// Sends one request that asks for a WebSocket, over a connection of its own. With the status 101, the
@@ -125,11 +147,17 @@ impl HttpClient {
             response = upgrading => response,
             _ = abort.wait_for(|abort| *abort) => Err(SendError::ShuttingDown),
         };
-        Ok(self.finish(response?.map(BodySource::Single)))
+        Ok(response?.map(|body| self.single(body)))
     }
 
-    fn finish(&self, response: Response<BodySource>) -> Response<Body> {
-        response.map(|source| Body { source, abort: AbortSignal::Idle(self.abort.clone()) })
+    /// Wraps a body whose connection ends with it.
+    fn single(&self, incoming: single::Incoming) -> Body {
+        let mut abort = self.abort.clone();
+        let aborted = Box::pin(async move {
+            // An error means that the sender was dropped: the process is ending.
+            let _ = abort.wait_for(|abort| *abort).await;
+        });
+        Body(BodySource::Single { incoming, aborted })
     }
 
     /// Opens a connection to an endpoint with TLS ahead of the first request, which would otherwise
@@ -143,53 +171,34 @@ impl HttpClient {
             tracing::debug!("no connection ahead of the first request: {}", with_causes(&error));
         }
     }
-
-    /// Repeats a request on another connection if it was certainly not processed on a pooled one. A
-    /// request that may have been carried out is never repeated.
-    async fn send_with_retries(
-        &self,
-        mut request: Box<Request<Payload>>,
-    ) -> Result<Response<BodySource>, SendError> {
-        let mut tries = 1;
-        loop {
-            let lease = self.pool.lease(request.uri()).await;
-            let lease = lease.map_err(SendError::from)?;
-            let spare = (tries < MAX_TRIES && lease.is_pooled()).then(|| request.clone());
-            match (lease.send(request).await, spare) {
-                (Ok(response), _) => return Ok(response),
-                (Err(RequestError::Unprocessed(_)), Some(again)) => request = again,
-                (Err(error), _) => return Err(error.into()),
-            }
-            tries += 1;
-        }
-    }
 }
 
 /// A response body. Dropping it resets the stream, or closes the HTTP/1.1 connection.
 #[derive(Debug)]
-pub(crate) struct Body {
-    source: BodySource,
-    abort: AbortSignal,
+pub(crate) struct Body(BodySource);
+
+enum BodySource {
+    /// A shutdown ends the connection, and the body with it.
+    Pooled(PooledBody),
+    /// Of a connection for one request.
+    Single { incoming: single::Incoming, aborted: Pin<Box<dyn Future<Output = ()> + Send>> },
 }
 
 #[derive(Debug)]
-enum BodySource {
+enum PooledBody {
     Http1(http1::Incoming),
     Http2(http2::Incoming),
-    /// Of a connection for one request.
-    Single(single::Incoming),
 }
 
-/// Resolves when a shutdown ends what is in flight. The future is allocated only when a body has
-/// to wait.
-enum AbortSignal {
-    Idle(watch::Receiver<bool>),
-    Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
+impl Body {
+    fn of_pool(body: PooledBody) -> Self {
+        Self(BodySource::Pooled(body))
+    }
 }
 
-impl std::fmt::Debug for AbortSignal {
+impl std::fmt::Debug for BodySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AbortSignal")
+        f.write_str("BodySource")
     }
 }
 
@@ -201,47 +210,40 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = match &mut self.source {
-            BodySource::Http1(incoming) => Pin::new(incoming).poll_frame(cx),
-            BodySource::Http2(incoming) => Pin::new(incoming).poll_frame(cx),
-            BodySource::Single(incoming) => Pin::new(incoming).poll_frame(cx),
-        };
-        if let Poll::Ready(frame) = polled {
-            let disconnected =
-                |error: ConnectionError| BodyError::Disconnected(with_causes(&error));
-            return Poll::Ready(frame.map(|frame| frame.map_err(disconnected)));
-        }
-        loop {
-            match &mut self.abort {
-                AbortSignal::Idle(abort) => {
-                    let mut abort = abort.clone();
-                    self.abort = AbortSignal::Waiting(Box::pin(async move {
-                        // An error means that the sender was dropped: the process is ending.
-                        let _ = abort.wait_for(|abort| *abort).await;
-                    }));
-                }
-                AbortSignal::Waiting(aborted) => {
+        let frame = match &mut self.0 {
+            BodySource::Pooled(PooledBody::Http1(incoming)) => Pin::new(incoming).poll_frame(cx),
+            BodySource::Pooled(PooledBody::Http2(incoming)) => Pin::new(incoming).poll_frame(cx),
+            BodySource::Single { incoming, aborted } => {
+                let frame = Pin::new(incoming).poll_frame(cx);
+                if frame.is_pending() {
                     return aborted.as_mut().poll(cx).map(|()| Some(Err(BodyError::ShuttingDown)));
                 }
+                frame
             }
-        }
+        };
+        frame.map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            BodySource::Http1(incoming) => incoming.is_end_stream(),
-            BodySource::Http2(incoming) => incoming.is_end_stream(),
-            BodySource::Single(incoming) => incoming.is_end_stream(),
+        match &self.0 {
+            BodySource::Pooled(PooledBody::Http1(incoming)) => incoming.is_end_stream(),
+            BodySource::Pooled(PooledBody::Http2(incoming)) => incoming.is_end_stream(),
+            BodySource::Single { incoming, .. } => incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            BodySource::Http1(incoming) => incoming.size_hint(),
-            BodySource::Http2(incoming) => incoming.size_hint(),
-            BodySource::Single(incoming) => incoming.size_hint(),
+        match &self.0 {
+            BodySource::Pooled(PooledBody::Http1(incoming)) => incoming.size_hint(),
+            BodySource::Pooled(PooledBody::Http2(incoming)) => incoming.size_hint(),
+            BodySource::Single { incoming, .. } => incoming.size_hint(),
         }
     }
+}
+
+/// True if a shutdown ends what is in flight. A sender that was dropped means that the process is ending.
+fn is_aborted(abort: &watch::Receiver<bool>) -> bool {
+    *abort.borrow() || abort.has_changed().is_err()
 }
 
 /// Locks a mutex, ignoring poison: the pool's data stays valid when a task panics.

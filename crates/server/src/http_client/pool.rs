@@ -3,24 +3,29 @@
 //! Its own, and not hyper-util's: that one shares an HTTP/2 connection without regard to the peer's
 //! stream limit, so that requests past the limit wait behind others' streams.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use code_assist_core::Payload;
+use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
+use tokio::sync::watch;
 
 use super::connector::{Connected, Connector, ForwardProxy, IoStream};
 use super::error::{ConnectError, RequestError};
 use super::origin::Origin;
-use super::{BodySource, http1, http2, lock};
+use super::{PooledBody, http1, http2};
 
 /// All connections, by origin.
 #[derive(Debug)]
 pub(super) struct Pool {
     connector: Connector,
     options: PoolOptions,
-    /// A list, since there are few: endpoints and token URLs.
-    origins: Mutex<Vec<Arc<Origin>>>,
+    /// A list, since there are few: endpoints and token URLs. Every request reads it, without a lock.
+    origins: ArcSwap<Vec<Arc<Origin>>>,
+    /// Turns true when a shutdown ends what is in flight.
+    abort: watch::Receiver<bool>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,31 +52,54 @@ pub(super) struct PoolOptions {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector, options: PoolOptions) -> Self {
-        Self { connector, options, origins: Mutex::default() }
+    pub(super) fn new(
+        connector: Connector,
+        options: PoolOptions,
+        abort: watch::Receiver<bool>,
+    ) -> Self {
+        Self { connector, options, origins: ArcSwap::default(), abort }
     }
 
     /// Leases a connection to the origin of `uri` for one request.
     pub(super) async fn lease(&self, uri: &Uri) -> Result<ConnectionLease, ConnectError> {
-        let origin = self.origin(uri)?;
-        if self.options.pooling {
-            origin.lease().await
-        } else {
-            // Boxed, like every dial: the future of a request that finds a connection stays small.
-            Box::pin(origin.dial_unpooled()).await
+        let (scheme, authority) = parts(uri)?;
+        if self.options.pooling
+            && let Some(origin) = find(&self.origins.load(), scheme, authority)
+            && let Some(lease) = origin.lease_open()
+        {
+            return Ok(lease);
+        }
+        // Boxed: the future of a request that finds a connection stays small.
+        Box::pin(self.open(scheme, authority)).await
+    }
+
+    /// Dials a connection, or waits for one.
+    async fn open(
+        &self,
+        scheme: &Scheme,
+        authority: &Authority,
+    ) -> Result<ConnectionLease, ConnectError> {
+        let origin = self.origin(scheme, authority)?;
+        let opening = async {
+            if self.options.pooling { origin.lease().await } else { origin.dial_unpooled().await }
+        };
+        let mut abort = self.abort.clone();
+        tokio::select! {
+            biased;
+            lease = opening => lease,
+            _ = abort.wait_for(|abort| *abort) => Err(ConnectError::ShuttingDown),
         }
     }
 
     /// Leases a connection that is fresh, or was found alive, for a request that is sent once.
     pub(super) async fn lease_for_one_try(&self, uri: &Uri) -> Result<OneTryLease, ConnectError> {
-        self.origin(uri)?.lease_for_one_try().await
+        let (scheme, authority) = parts(uri)?;
+        self.origin(scheme, authority)?.lease_for_one_try().await
     }
 
     /// Opens an HTTP/1.1 connection that the pool does not keep.
     pub(super) async fn open_http1(&self, uri: &Uri) -> Result<Connected, ConnectError> {
-        if uri.scheme().is_none() || uri.authority().is_none() {
-            return Err(ConnectError::IncompleteAddress);
-        }
+        parts(uri)?;
         self.connector.open_http1(uri).await
     }
 
@@ -90,23 +118,38 @@ impl Pool {
     /// True if a connection is silent.
     #[cfg(test)]
     pub(super) fn is_silent(&self) -> bool {
-        lock(&self.origins).iter().any(|origin| origin.is_silent())
+        self.origins.load().iter().any(|origin| origin.is_silent())
     }
 
-    fn origin(&self, uri: &Uri) -> Result<Arc<Origin>, ConnectError> {
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(ConnectError::IncompleteAddress);
-        };
-        let mut origins = lock(&self.origins);
-        let known = origins.iter().find(|known| known.matches(scheme, authority));
-        if let Some(known) = known {
+    fn origin(&self, scheme: &Scheme, authority: &Authority) -> Result<Arc<Origin>, ConnectError> {
+        if let Some(known) = find(&self.origins.load(), scheme, authority) {
             return Ok(Arc::clone(known));
         }
-        let origin = Origin::new(scheme, authority, self.connector.clone(), self.options)?;
-        let origin = Arc::new(origin);
-        origins.push(Arc::clone(&origin));
-        Ok(origin)
+        let (connector, abort) = (self.connector.clone(), self.abort.clone());
+        let new = Arc::new(Origin::new(scheme, authority, connector, self.options, abort)?);
+        // Another request may have added the origin meanwhile.
+        self.origins.rcu(|origins| {
+            let mut origins = Vec::clone(origins);
+            if find(&origins, scheme, authority).is_none() {
+                origins.push(Arc::clone(&new));
+            }
+            origins
+        });
+        let origins = self.origins.load();
+        Ok(Arc::clone(find(&origins, scheme, authority).unwrap_or(&new)))
     }
+}
+
+fn find<'a>(
+    origins: &'a [Arc<Origin>],
+    scheme: &Scheme,
+    authority: &Authority,
+) -> Option<&'a Arc<Origin>> {
+    origins.iter().find(|known| known.matches(scheme, authority))
+}
+
+fn parts(uri: &Uri) -> Result<(&Scheme, &Authority), ConnectError> {
+    uri.scheme().zip(uri.authority()).ok_or(ConnectError::IncompleteAddress)
 }
 
 /// A connection for a request that is never repeated.
@@ -142,16 +185,17 @@ impl ConnectionLease {
         }
     }
 
+    /// Sends a request, which is taken out of its place.
     pub(super) async fn send(
         self,
-        request: Box<Request<Payload>>,
-    ) -> Result<Response<BodySource>, RequestError> {
+        request: &mut Request<Payload>,
+    ) -> Result<Response<PooledBody>, RequestError> {
         match self {
             Self::Http1 { connection, origin } => {
                 let response = connection.send(request, origin).await?;
-                Ok(response.map(BodySource::Http1))
+                Ok(response.map(PooledBody::Http1))
             }
-            Self::Http2(permit) => Ok(permit.send(request).await?.map(BodySource::Http2)),
+            Self::Http2(permit) => Ok(permit.send(request).await?.map(PooledBody::Http2)),
         }
     }
 }

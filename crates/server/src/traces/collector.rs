@@ -173,7 +173,7 @@ struct CollectorClient {
 impl opentelemetry_http::HttpClient for CollectorClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let exchange = async {
-            let response = self.client.send(request.map(Payload::from)).await;
+            let response = self.client.send_cloned(request.map(Payload::from)).await;
             let (head, body) = response.map_err(|error| error.to_string())?.into_parts();
             self.status.store(head.status.as_u16(), Relaxed);
             let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();

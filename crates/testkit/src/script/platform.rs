@@ -97,7 +97,11 @@ impl Platform for ScriptedPlatform {
         }
     }
 
-    async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptedBody>, SendError> {
+    async fn send(
+        &self,
+        request: Request<Payload>,
+        _again: impl Fn() -> Option<Request<Payload>>,
+    ) -> Result<Response<ScriptedBody>, SendError> {
         let (head, payload) = request.into_parts();
         self.exchange(head, &payload.to_bytes()).await
     }

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
+use code_assist_core::Payload;
 use h2::{Ping, PingPong};
 use tokio::io::AsyncWrite;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::shared::SharedConnection;
 use super::silence::SilenceWatch;
 use super::unflushed::Unflushed;
 use crate::clock::{self, Timer};
@@ -30,7 +30,7 @@ pub(in crate::http_client) struct ConnectionState {
     /// Streams that the peer allows at once. One until its SETTINGS have come, since any peer allows
     /// that many.
     limit: AtomicUsize,
-    /// Streams in use. Changed under the origin's lock.
+    /// Streams in use. It leaves zero only under the origin's lock.
     pub(in crate::http_client) streams: AtomicUsize,
     pub(in crate::http_client) reads: ReadCount,
     /// The peer's SETTINGS have come.
@@ -41,7 +41,9 @@ pub(in crate::http_client) struct ConnectionState {
     /// Requests wait for the connection to prove that it is alive.
     checking: AtomicBool,
     closing: AtomicBool,
-    /// Wakes the driver for `checking` or `closing`.
+    /// A shutdown ends the connection with its streams.
+    aborting: AtomicBool,
+    /// Wakes the driver for `checking`, `closing` or `aborting`.
     wake: Notify,
     ended: AtomicBool,
     /// Why the connection ended, if the driver knows better than the stream.
@@ -58,6 +60,7 @@ impl ConnectionState {
             silent_at: AtomicU64::new(NO_READS),
             checking: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            aborting: AtomicBool::new(false),
             wake: Notify::new(),
             ended: AtomicBool::new(false),
             reason: OnceLock::new(),
@@ -67,6 +70,15 @@ impl ConnectionState {
     /// How many more streams the peer allows now.
     pub(in crate::http_client) fn free_streams(&self) -> usize {
         self.limit().saturating_sub(self.streams.load(Ordering::Relaxed))
+    }
+
+    /// Counts one more stream, if at least `open` are open and the peer allows one more.
+    pub(in crate::http_client) fn take_stream(&self, open: usize) -> bool {
+        // In one order for all threads with the count of waiting requests: either this sees the end of a
+        // stream, or that end sees who waits.
+        let order = Ordering::SeqCst;
+        let one_more = |streams| (open..self.limit()).contains(&streams).then_some(streams + 1);
+        self.streams.fetch_update(order, order, one_more).is_ok()
     }
 
     /// How many streams the peer allows at once.
@@ -95,6 +107,12 @@ impl ConnectionState {
     /// Ends the connection when its last stream has ended.
     pub(in crate::http_client) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Ends the connection and its streams.
+    fn abort(&self) {
+        self.aborting.store(true, Ordering::Relaxed);
         self.wake.notify_one();
     }
 
@@ -153,10 +171,8 @@ pub(in crate::http_client) async fn start(
     options: PoolOptions,
     streams: usize,
     origin: Option<Arc<Origin>>,
-) -> Result<
-    (SendRequest<Bytes>, Arc<ConnectionState>, impl Future<Output = ()> + Send),
-    ConnectionError,
-> {
+    abort: watch::Receiver<bool>,
+) -> Result<(Arc<SharedConnection>, impl Future<Output = ()> + Send), ConnectionError> {
     let reads = stream.reads();
     let stream = Arc::new(Mutex::new(stream));
     let (requests, mut connection) = h2::client::Builder::new()
@@ -170,13 +186,14 @@ pub(in crate::http_client) async fn start(
         .await?;
     let pings = connection.ping_pong().ok_or(ConnectionError::NoPingHandle)?;
     let state = Arc::new(ConnectionState::new(streams, reads));
-    let driver = Driver { connection, stream, pings, state: Arc::clone(&state), options, origin };
-    Ok((requests, state, driver.run()))
+    let shared = SharedConnection::new(requests, Arc::clone(&state), origin.clone());
+    let driver = Driver { connection, stream, pings, state, options, origin };
+    Ok((shared, driver.run(abort)))
 }
 
 /// All that the task of a connection owns.
 struct Driver {
-    connection: h2::client::Connection<Unflushed, Bytes>,
+    connection: h2::client::Connection<Unflushed, Payload>,
     stream: Arc<Mutex<IoStream>>,
     pings: PingPong,
     state: Arc<ConnectionState>,
@@ -185,9 +202,18 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(self) {
+    async fn run(self, mut abort: watch::Receiver<bool>) {
         let (state, origin) = (Arc::clone(&self.state), self.origin.clone());
+        // A task beside this one, since every step of the connection would look at the channel, which all
+        // connections share. Its streams learn of the abort by the connection's end.
+        let aborting = Arc::clone(&self.state);
+        let watching = tokio::spawn(async move {
+            // An error means that the sender was dropped: the process is ending.
+            let _ = abort.wait_for(|abort| *abort).await;
+            aborting.abort();
+        });
         let error = self.drive().await;
+        watching.abort();
         state.ended.store(true, Ordering::Relaxed);
         tracing::debug!("an upstream connection ended: {}", with_causes(&error));
         if let Some(origin) = origin {
@@ -230,6 +256,10 @@ impl Driver {
                     watch.end_ping();
                 }
                 () = state.wake.notified() => {
+                    if state.aborting.load(Ordering::Relaxed) {
+                        let _ = state.reason.set(ConnectionError::ShuttingDown);
+                        return ConnectionError::ShuttingDown;
+                    }
                     if state.closing.load(Ordering::Relaxed) {
                         // No request handle is left, so h2 sends GOAWAY and closes.
                         let _ = timeout(GOAWAY_TIMEOUT, poll_fn(&mut drive)).await;

@@ -4,9 +4,11 @@
 //! connections by, and needs a task and a channel for each request.
 
 mod connection;
+mod shared;
 mod silence;
 mod stream;
 mod unflushed;
 
 pub(super) use connection::{ConnectionState, start};
+pub(super) use shared::SharedConnection;
 pub(super) use stream::{Incoming, StreamPermit};

@@ -5,85 +5,72 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use code_assist_core::{Payload, RequestBodyError, SendError};
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 
-use super::connection::ConnectionState;
+use super::shared::SharedConnection;
 use crate::http_client::client_body::ClientBody;
 use crate::http_client::error::{ConnectionError, RequestError};
-use crate::http_client::idle::IdleEnd;
-use crate::http_client::origin::Origin;
 
 /// The right to open one stream. Dropping it returns the right.
 #[derive(Debug)]
 #[must_use]
 pub(in crate::http_client) struct StreamPermit {
-    requests: SendRequest<Bytes>,
-    connection: Arc<ConnectionState>,
-    /// None: the connection is for this one request.
-    origin: Option<Arc<Origin>>,
-    /// When the connection was last idle; None since it was opened.
-    idle_end: Option<IdleEnd>,
+    connection: Arc<SharedConnection>,
 }
 
 impl StreamPermit {
     /// Wraps a permit that the connection's count includes already.
-    pub(in crate::http_client) fn new(
-        requests: SendRequest<Bytes>,
-        connection: Arc<ConnectionState>,
-        origin: Option<Arc<Origin>>,
-        idle_end: Option<IdleEnd>,
-    ) -> Self {
-        Self { requests, connection, origin, idle_end }
+    pub(super) fn new(connection: Arc<SharedConnection>) -> Self {
+        Self { connection }
     }
 
-    /// Sends a request. Dropping the future, or the body, resets the stream.
+    /// Sends a request, which is taken out of its place. Dropping the future, or the body, resets the stream.
     pub(in crate::http_client) async fn send(
-        mut self,
-        request: Box<Request<Payload>>,
+        self,
+        request: &mut Request<Payload>,
     ) -> Result<Response<Incoming>, RequestError> {
-        let (mut head, payload) = request.into_parts();
-        head.version = Version::HTTP_2;
-        head.headers.remove(HOST);
-        if !payload.is_empty() || head.method == Method::POST {
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(payload.len()));
-        }
-        if let Err(error) = poll_fn(|cx| self.requests.poll_ready(cx)).await {
-            self.retire();
-            return Err(RequestError::Unprocessed(self.connection.error(error)));
-        }
-        let head = Request::from_parts(head, ());
-        let (response, body) = match self.requests.send_request(head, payload.is_empty()) {
-            Ok(sent) => sent,
-            Err(error) => {
-                self.retire();
-                return Err(RequestError::Unprocessed(self.connection.error(error)));
+        let answer = {
+            let mut requests = self.ready().await.map_err(RequestError::Unprocessed)?;
+            let (mut head, payload) = std::mem::take(request).into_parts();
+            prepare(&mut head);
+            if !payload.is_empty() || head.method == Method::POST {
+                head.headers.insert(CONTENT_LENGTH, content_length(payload.len()));
             }
+            let is_empty = payload.is_empty();
+            let (answer, mut body) = requests
+                .send_request(Request::from_parts(head, ()), is_empty)
+                .map_err(|error| {
+                    self.connection.retire();
+                    RequestError::Unprocessed(self.error(error))
+                })?;
+            if !is_empty {
+                // h2 sends the body as the peer's windows open. Until then it holds references to the
+                // payload's bytes, not copies. An error means that the stream has ended already. The
+                // answer tells why.
+                let _ = body.send_data(payload, true);
+            }
+            answer
         };
-        write_body(body, &payload);
-        drop(payload);
-        match response.await {
-            Ok(response) => {
-                let length = response.headers().get(CONTENT_LENGTH);
-                let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-                Ok(response.map(|stream| Incoming { stream, left: length, permit: Some(self) }))
-            }
+        match answer.await {
+            Ok(response) => Ok(self.receive(response)),
             Err(error) if is_unprocessed(&error) => {
                 if error.is_go_away() {
-                    self.retire();
+                    self.connection.retire();
                 }
-                Err(RequestError::Unprocessed(self.connection.error(error)))
+                Err(RequestError::Unprocessed(self.error(error)))
             }
             Err(error) => {
-                let idle_end = self.idle_end.filter(|_| error.is_io());
-                let was_dead =
-                    idle_end.is_some_and(|idle_end| idle_end.was_dead(&self.connection.reads));
-                Err(RequestError::of_break(self.connection.error(error), was_dead))
+                let idle_end = self.connection.idle_end().filter(|_| error.is_io());
+                let reads = &self.connection.state.reads;
+                let was_dead = idle_end.is_some_and(|idle_end| idle_end.was_dead(reads));
+                Err(RequestError::of_break(self.error(error), was_dead))
             }
         }
     }
@@ -91,7 +78,7 @@ impl StreamPermit {
     /// Sends a request whose body is read while it is sent. Dropping the future, or the response body, resets
     /// the stream.
     pub(in crate::http_client) async fn send_streamed<B>(
-        mut self,
+        self,
         request: Request<()>,
         mut body: ClientBody<'_, B>,
     ) -> Result<Response<Incoming>, SendError>
@@ -100,24 +87,18 @@ impl StreamPermit {
     {
         let is_empty = body.length() == Some(0);
         let (mut head, ()) = request.into_parts();
-        head.version = Version::HTTP_2;
-        head.headers.remove(HOST);
+        prepare(&mut head);
         head.headers.remove(CONTENT_LENGTH);
         if let Some(length) = body.content_length(&head.method) {
             head.headers.insert(CONTENT_LENGTH, length);
         }
-        if let Err(error) = poll_fn(|cx| self.requests.poll_ready(cx)).await {
-            self.retire();
-            return Err(RequestError::Unprocessed(self.connection.error(error)).into());
-        }
+        let mut requests = self.ready().await.map_err(RequestError::Unprocessed)?;
         let head = Request::from_parts(head, ());
-        let (answer, mut stream) = match self.requests.send_request(head, is_empty) {
-            Ok(sent) => sent,
-            Err(error) => {
-                self.retire();
-                return Err(RequestError::Unprocessed(self.connection.error(error)).into());
-            }
-        };
+        let (answer, mut stream) = requests.send_request(head, is_empty).map_err(|error| {
+            self.connection.retire();
+            RequestError::Unprocessed(self.error(error))
+        })?;
+        drop(requests);
         let sending = async {
             if is_empty {
                 return std::future::pending().await;
@@ -132,7 +113,7 @@ impl StreamPermit {
                     Err(error) => return error,
                 };
                 let is_last = piece.is_none();
-                if stream.send_data(piece.unwrap_or_default(), is_last).is_err() || is_last {
+                if stream.send_data(piece.unwrap_or_default().into(), is_last).is_err() || is_last {
                     return std::future::pending().await;
                 }
             }
@@ -148,60 +129,61 @@ impl StreamPermit {
         // What an early answer leaves of the connection's window is for others.
         stream.reserve_capacity(0);
         match answer {
-            Ok(response) => {
-                let length = response.headers().get(CONTENT_LENGTH);
-                let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-                Ok(response.map(|stream| Incoming { stream, left: length, permit: Some(self) }))
-            }
+            Ok(response) => Ok(self.receive(response)),
             Err(error) if is_unprocessed(&error) => {
                 if error.is_go_away() {
-                    self.retire();
+                    self.connection.retire();
                 }
-                Err(RequestError::Unprocessed(self.connection.error(error)).into())
+                Err(RequestError::Unprocessed(self.error(error)).into())
             }
-            Err(error) => Err(RequestError::Interrupted(self.connection.error(error)).into()),
+            Err(error) => Err(RequestError::Interrupted(self.error(error)).into()),
         }
     }
 
-    fn retire(&self) {
-        if let Some(origin) = &self.origin {
-            origin.retire(&self.connection);
+    /// Waits until h2 takes one more request.
+    async fn ready(&self) -> Result<SendRequest<Payload>, ConnectionError> {
+        let mut requests = self.connection.requests.clone();
+        match poll_fn(|cx| requests.poll_ready(cx)).await {
+            Ok(()) => Ok(requests),
+            Err(error) => {
+                self.connection.retire();
+                Err(self.error(error))
+            }
         }
+    }
+
+    fn receive(self, response: Response<RecvStream>) -> Response<Incoming> {
+        let length = response.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        response.map(|stream| Incoming { stream, left: length, permit: Some(self) })
+    }
+
+    /// The reason why the stream failed.
+    fn error(&self, error: h2::Error) -> ConnectionError {
+        self.connection.state.error(error)
     }
 }
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
-        match &self.origin {
-            Some(origin) => origin.release(&self.connection),
-            None => self.connection.close(),
-        }
+        self.connection.release();
     }
 }
 
-/// Gives the whole body to h2, which sends it as the peer's windows open. Until then h2 holds
-/// references to the payload's bytes, not copies.
-fn write_body(mut stream: h2::SendStream<Bytes>, payload: &Payload) {
-    if payload.is_empty() {
-        return;
-    }
-    // An error means that the stream has ended already. The response tells why.
-    if payload.len() <= DATA_FRAME {
-        let mut whole = BytesMut::with_capacity(usize::try_from(payload.len()).unwrap_or(0));
-        payload.pieces().for_each(|piece| whole.extend_from_slice(piece));
-        let _ = stream.send_data(whole.freeze(), true);
-        return;
-    }
-    let mut pieces = payload.pieces().peekable();
-    while let Some(piece) = pieces.next() {
-        if stream.send_data(piece.clone(), pieces.peek().is_none()).is_err() {
-            return;
-        }
-    }
+/// Makes the head one of HTTP/2.
+fn prepare(head: &mut Parts) {
+    head.version = Version::HTTP_2;
+    head.headers.remove(HOST);
+}
+
+/// The value of `content-length`. The conversion of `http` allocates twice.
+fn content_length(length: u64) -> HeaderValue {
+    let mut digits = itoa::Buffer::new();
+    HeaderValue::from_str(digits.format(length)).unwrap_or_else(|_| HeaderValue::from(length))
 }
 
 /// Waits until the stream takes more. False if it has ended.
-async fn has_capacity(stream: &mut h2::SendStream<Bytes>) -> bool {
+async fn has_capacity(stream: &mut h2::SendStream<Payload>) -> bool {
     // A single byte, so that a slow client does not keep the connection's window from other requests.
     stream.reserve_capacity(1);
     while stream.capacity() == 0 {
@@ -235,8 +217,9 @@ impl Body for Incoming {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ConnectionError>>> {
-        let Some(permit) = &self.permit else { return Poll::Ready(None) };
-        let connection = Arc::clone(&permit.connection);
+        if self.permit.is_none() {
+            return Poll::Ready(None);
+        }
         match ready!(self.stream.poll_data(cx)) {
             None => {
                 self.permit = None;
@@ -259,8 +242,8 @@ impl Body for Incoming {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                self.permit = None;
-                Poll::Ready(Some(Err(connection.error(error))))
+                let permit = self.permit.take();
+                Poll::Ready(permit.map(|permit| Err(permit.error(error))))
             }
         }
     }
@@ -273,7 +256,3 @@ impl Body for Incoming {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
-
-/// The largest DATA frame that every peer accepts (RFC 9113 6.5.2). A body up to this size goes out
-/// in one frame.
-const DATA_FRAME: u64 = 16 * 1024;

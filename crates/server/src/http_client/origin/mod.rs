@@ -11,14 +11,13 @@
 
 mod state;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
-use h2::client::SendRequest;
+use arc_swap::ArcSwap;
 use http::Uri;
 use http::uri::{Authority, Scheme};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::connector::{Connected, Connector, IoStream};
 use super::error::{ConnectError, ConnectionError};
@@ -26,7 +25,7 @@ use super::pool::{ConnectionLease, OneTryLease, PoolOptions};
 use super::{http1, http2, lock};
 use crate::clock::{self, Timer};
 use crate::http_version::HttpVersion;
-use state::{NextStep, OriginState, SharedConnection};
+use state::{ListedConnection, NextStep, OpenConnection, OriginState};
 
 /// One scheme, host and port, and the connections to it.
 #[derive(Debug)]
@@ -37,6 +36,12 @@ pub(super) struct Origin {
     connector: Connector,
     options: PoolOptions,
     state: Mutex<OriginState>,
+    /// The HTTP/2 connections of the state. Requests read it without the lock.
+    shared: ArcSwap<Vec<Arc<http2::SharedConnection>>>,
+    /// How many requests wait for a connection.
+    waiting: AtomicUsize,
+    /// Turns true when a shutdown ends what is in flight.
+    abort: watch::Receiver<bool>,
     /// Wakes all waiters, which look at the state again.
     changed: Notify,
 }
@@ -47,6 +52,7 @@ impl Origin {
         authority: &Authority,
         connector: Connector,
         options: PoolOptions,
+        abort: watch::Receiver<bool>,
     ) -> Result<Self, ConnectError> {
         let uri = Uri::builder().scheme(scheme.clone()).authority(authority.clone());
         let uri = uri.path_and_query("/").build();
@@ -60,6 +66,9 @@ impl Origin {
             connector,
             options,
             state: Mutex::new(OriginState::new(version, &options)),
+            shared: ArcSwap::default(),
+            waiting: AtomicUsize::new(0),
+            abort,
             changed: Notify::new(),
         })
     }
@@ -73,7 +82,8 @@ impl Origin {
         let Connected { stream, version, proxy } = self.connector.open(&self.uri).await?;
         match version {
             HttpVersion::Http1 => {
-                let connection = http1::Connection::start(stream, proxy).await?;
+                let connection =
+                    http1::Connection::start(stream, proxy, self.abort.clone()).await?;
                 Ok(ConnectionLease::Http1 { connection, origin: None })
             }
             HttpVersion::Http2 => Ok(ConnectionLease::Http2(self.use_once(stream).await?)),
@@ -82,9 +92,30 @@ impl Origin {
 
     /// Starts an HTTP/2 connection for one request.
     async fn use_once(&self, stream: IoStream) -> Result<http2::StreamPermit, ConnectError> {
-        let (requests, state, driver) = http2::start(stream, self.options, 1, None).await?;
+        let abort = self.abort.clone();
+        let (connection, driver) = http2::start(stream, self.options, 1, None, abort).await?;
         clock::spawn(driver);
-        Ok(http2::StreamPermit::new(requests, state, None, None))
+        Ok(connection.counted())
+    }
+
+    /// Leases a pooled connection that can be used now. The lock of all connections is taken only if no
+    /// HTTP/2 connection has both an open and a free stream.
+    pub(super) fn lease_open(self: &Arc<Self>) -> Option<ConnectionLease> {
+        let shared = self.shared.load();
+        if let Some(permit) = shared.iter().find_map(|shared| shared.take_further_stream()) {
+            return Some(ConnectionLease::Http2(permit));
+        }
+        let open = self.state().find_open(&self.options)?;
+        Some(self.lease_of(open))
+    }
+
+    fn lease_of(self: &Arc<Self>, open: OpenConnection) -> ConnectionLease {
+        match open {
+            OpenConnection::Http1(connection) => {
+                ConnectionLease::Http1 { connection, origin: Some(Arc::clone(self)) }
+            }
+            OpenConnection::Http2(permit) => ConnectionLease::Http2(permit),
+        }
     }
 
     /// Leases a pooled connection, and dials one if all are in use.
@@ -98,15 +129,7 @@ impl Origin {
             match waiter.next_step() {
                 NextStep::DialHttp1 => return Box::pin(Arc::clone(&self).dial_http1()).await,
                 NextStep::Fail(error) => return Err(error),
-                NextStep::UseHttp1(connection) => {
-                    let origin = Some(Arc::clone(&self));
-                    return Ok(ConnectionLease::Http1 { connection, origin });
-                }
-                NextStep::UseHttp2(requests, state, idle_end) => {
-                    let origin = Some(Arc::clone(&self));
-                    let permit = http2::StreamPermit::new(requests, state, origin, idle_end);
-                    return Ok(ConnectionLease::Http2(permit));
-                }
+                NextStep::Use(open) => return Ok(self.lease_of(open)),
                 NextStep::Wait { dial: true } => {
                     // A task, since other waiters need this dial too when this client disconnects.
                     tokio::spawn(Arc::clone(&self).dial_http2());
@@ -151,7 +174,8 @@ impl Origin {
         let Connected { stream, version, proxy } = self.connector.open(&self.uri).await?;
         match version {
             HttpVersion::Http1 => {
-                let connection = http1::Connection::start(stream, proxy).await?;
+                let connection =
+                    http1::Connection::start(stream, proxy, self.abort.clone()).await?;
                 Ok(ConnectionLease::Http1 { connection, origin: Some(self) })
             }
             HttpVersion::Http2 => Ok(ConnectionLease::Http2(self.share_dialled(stream).await?)),
@@ -164,12 +188,12 @@ impl Origin {
         stream: IoStream,
     ) -> Result<http2::StreamPermit, ConnectError> {
         let origin = Some(Arc::clone(&self));
-        let (requests, state, driver) =
-            http2::start(stream, self.options, 1, origin.clone()).await?;
+        let abort = self.abort.clone();
+        let (connection, driver) = http2::start(stream, self.options, 1, origin, abort).await?;
         self.state().dialing += 1;
-        self.share(requests.clone(), Arc::clone(&state));
+        self.share(Arc::clone(&connection));
         clock::spawn(driver);
-        Ok(http2::StreamPermit::new(requests, state, origin, None))
+        Ok(connection.counted())
     }
 
     /// Dials for all waiters.
@@ -180,7 +204,7 @@ impl Origin {
         };
         let Connected { stream, version, proxy } = connected;
         if version == HttpVersion::Http1 {
-            match http1::Connection::start(stream, proxy).await {
+            match http1::Connection::start(stream, proxy, self.abort.clone()).await {
                 Ok(connection) => {
                     let mut state = self.state();
                     state.dialing -= 1;
@@ -194,27 +218,31 @@ impl Origin {
             }
             return;
         }
-        match http2::start(stream, self.options, 0, Some(Arc::clone(&self))).await {
-            Ok((requests, state, driver)) => {
-                self.share(requests, state);
+        let (origin, abort) = (Some(Arc::clone(&self)), self.abort.clone());
+        match http2::start(stream, self.options, 0, origin, abort).await {
+            Ok((connection, driver)) => {
+                self.share(connection);
                 clock::spawn(driver);
             }
             Err(error) => self.dial_failed(error.into()),
         }
     }
 
-    fn share(
-        self: &Arc<Self>,
-        requests: SendRequest<Bytes>,
-        connection: Arc<http2::ConnectionState>,
-    ) {
+    fn share(self: &Arc<Self>, connection: Arc<http2::SharedConnection>) {
         let mut state = self.state();
         state.version = HttpVersion::Http2;
         state.notice_sleep(clock::now(), &self.options);
-        state.shared.push(SharedConnection::new(requests, connection));
+        state.shared.push(ListedConnection::new(connection));
+        self.publish(&state);
         self.start_reaping(&mut state);
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Makes a changed list of HTTP/2 connections the one that requests read.
+    fn publish(&self, state: &OriginState) {
+        let shared = state.shared.iter().map(|shared| Arc::clone(&shared.connection));
+        self.shared.store(Arc::new(shared.collect()));
     }
 
     fn dial_failed(&self, error: ConnectError) {
@@ -247,7 +275,8 @@ impl Origin {
         error: ConnectionError,
     ) {
         let mut state = self.state();
-        state.shared.retain(|shared| !Arc::ptr_eq(&shared.state, connection));
+        state.shared.retain(|shared| !Arc::ptr_eq(shared.state(), connection));
+        self.publish(&state);
         if !settled {
             state.dialing = state.dialing.saturating_sub(1);
             state.fail_waiters_if_none_dials(error.into());
@@ -259,7 +288,8 @@ impl Origin {
     /// Opens no more streams on a connection. Its open streams go on.
     pub(super) fn retire(&self, connection: &Arc<http2::ConnectionState>) {
         let mut state = self.state();
-        state.shared.retain(|shared| !Arc::ptr_eq(&shared.state, connection));
+        state.shared.retain(|shared| !Arc::ptr_eq(shared.state(), connection));
+        self.publish(&state);
     }
 
     /// Lets waiting requests use a silent connection, since it is alive.
@@ -274,23 +304,34 @@ impl Origin {
         self.changed.notify_waiters();
     }
 
-    /// Counts the end of a stream.
-    pub(super) fn release(self: &Arc<Self>, connection: &Arc<http2::ConnectionState>) {
+    /// A stream of a connection has ended, and `left` ones are open.
+    pub(super) fn released(
+        self: &Arc<Self>,
+        connection: &Arc<http2::ConnectionState>,
+        left: usize,
+    ) {
+        if left == 0 {
+            self.note_idle(connection);
+        }
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The last stream of a connection has ended.
+    fn note_idle(self: &Arc<Self>, connection: &Arc<http2::ConnectionState>) {
         let mut state = self.state();
-        let left = connection.streams.fetch_sub(1, Ordering::Relaxed) - 1;
-        let has_waiters = state.waiting > 0;
-        let known = state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.state, connection));
+        // The next request may have taken the lock first.
+        if connection.streams.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        let known = state.shared.iter_mut().find(|shared| Arc::ptr_eq(shared.state(), connection));
         match known {
-            Some(shared) if left == 0 => {
+            Some(shared) => {
                 shared.idle_since = clock::now();
                 self.start_reaping(&mut state);
             }
-            None if left == 0 => connection.close(),
-            Some(_) | None => {}
-        }
-        drop(state);
-        if has_waiters {
-            self.changed.notify_waiters();
+            None => connection.close(),
         }
     }
 
@@ -319,7 +360,12 @@ impl Origin {
     /// Closes connections that have been idle for too long, until none is idle.
     async fn reap(self: Arc<Self>) {
         loop {
-            let next = self.state().reap(clock::now(), self.options.keep_alive);
+            let next = {
+                let mut state = self.state();
+                let next = state.reap(clock::now(), self.options.keep_alive);
+                self.publish(&state);
+                next
+            };
             let Some(next) = next else { return };
             Timer::at(next).await;
         }
@@ -328,7 +374,7 @@ impl Origin {
     /// True if a connection is silent.
     #[cfg(test)]
     pub(super) fn is_silent(&self) -> bool {
-        self.state().shared.iter().any(|shared| shared.state.is_silent())
+        self.state().shared.iter().any(|shared| shared.state().is_silent())
     }
 
     fn state(&self) -> MutexGuard<'_, OriginState> {
@@ -346,14 +392,16 @@ struct Waiter {
 impl Waiter {
     fn next_step(&mut self) -> NextStep {
         let mut state = self.origin.state();
+        let waiting = &self.origin.waiting;
         let seen_failures = *self.seen_failures.get_or_insert_with(|| {
-            state.waiting += 1;
+            waiting.fetch_add(1, Ordering::SeqCst);
             state.failures
         });
-        let step = state.next_step(seen_failures, &self.origin.options);
+        let count = waiting.load(Ordering::SeqCst);
+        let step = state.next_step(seen_failures, count, &self.origin.options);
         if !matches!(step, NextStep::Wait { .. }) {
             self.seen_failures = None;
-            state.waiting -= 1;
+            waiting.fetch_sub(1, Ordering::SeqCst);
         }
         step
     }
@@ -362,7 +410,7 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if self.seen_failures.is_some() {
-            self.origin.state().waiting -= 1;
+            self.origin.waiting.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

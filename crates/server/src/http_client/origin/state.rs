@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use tokio::time::Instant;
 
 use crate::clock;
@@ -22,12 +20,11 @@ pub(super) struct OriginState {
     /// HTTP/1.1 connections without a request, the one used last at the end.
     pub(super) idle: Vec<(http1::Connection, Instant)>,
     /// HTTP/2 connections, the oldest first.
-    pub(super) shared: Vec<SharedConnection>,
+    pub(super) shared: Vec<ListedConnection>,
     /// Dials under way, and fresh connections whose stream limit is not known yet.
     pub(super) dialing: usize,
     /// How many streams the next connection is expected to take.
     pub(super) expected_streams: usize,
-    pub(super) waiting: usize,
     /// Counts the times that all dials under way had failed.
     pub(super) failures: u64,
     pub(super) last_failure: Option<ConnectError>,
@@ -37,22 +34,24 @@ pub(super) struct OriginState {
 }
 
 #[derive(Debug)]
-pub(super) struct SharedConnection {
-    pub(super) requests: SendRequest<Bytes>,
-    pub(super) state: Arc<http2::ConnectionState>,
+pub(super) struct ListedConnection {
+    pub(super) connection: Arc<http2::SharedConnection>,
     pub(super) idle_since: Instant,
     /// No stream has been opened on it.
-    pub(super) fresh: bool,
-    /// When it was last idle; None since it was opened.
-    pub(super) idle_end: Option<IdleEnd>,
+    fresh: bool,
+}
+
+/// A connection that can be used now.
+pub(super) enum OpenConnection {
+    Http1(http1::Connection),
+    Http2(http2::StreamPermit),
 }
 
 /// What a waiter has to do next.
 pub(super) enum NextStep {
     DialHttp1,
     Fail(ConnectError),
-    UseHttp1(http1::Connection),
-    UseHttp2(SendRequest<Bytes>, Arc<http2::ConnectionState>, Option<IdleEnd>),
+    Use(OpenConnection),
     Wait { dial: bool },
 }
 
@@ -65,7 +64,6 @@ impl OriginState {
             shared: Vec::new(),
             dialing: 0,
             expected_streams: usize::MAX,
-            waiting: 0,
             failures: 0,
             last_failure: None,
             reaping: false,
@@ -73,18 +71,27 @@ impl OriginState {
         }
     }
 
-    /// Finds a connection for one request, or says how to get one. `seen_failures` is the count of
-    /// failures when the waiting began.
-    pub(super) fn next_step(&mut self, seen_failures: u64, options: &PoolOptions) -> NextStep {
-        self.shared.retain(|shared| !shared.state.has_ended());
-        if let Some(shared) = self.usable_shared(options) {
-            shared.state.streams.fetch_add(1, Ordering::Relaxed);
-            let requests = shared.requests.clone();
-            return NextStep::UseHttp2(requests, Arc::clone(&shared.state), shared.idle_end);
+    /// Finds a connection that can be used now.
+    pub(super) fn find_open(&mut self, options: &PoolOptions) -> Option<OpenConnection> {
+        self.shared.retain(|shared| !shared.state().has_ended());
+        if let Some(permit) = self.take_stream(options) {
+            return Some(OpenConnection::Http2(permit));
         }
         self.idle.retain(|(connection, _)| !connection.is_closed());
-        if let Some(at) = self.idle.iter().rposition(|(connection, _)| connection.is_ready()) {
-            return NextStep::UseHttp1(self.idle.remove(at).0);
+        let at = self.idle.iter().rposition(|(connection, _)| connection.is_ready())?;
+        Some(OpenConnection::Http1(self.idle.remove(at).0))
+    }
+
+    /// Finds a connection for one of `waiting` requests, or says how to get one. `seen_failures` is the count
+    /// of failures when the waiting began.
+    pub(super) fn next_step(
+        &mut self,
+        seen_failures: u64,
+        waiting: usize,
+        options: &PoolOptions,
+    ) -> NextStep {
+        if let Some(open) = self.find_open(options) {
+            return NextStep::Use(open);
         }
         // Nothing is dialled while a check is under way: most silent connections are alive.
         if self.check_silent() {
@@ -98,30 +105,37 @@ impl OriginState {
         {
             return NextStep::Fail(error.clone());
         }
-        let dial = self.waiting > self.dialing.saturating_mul(self.expected_streams);
+        let dial = waiting > self.dialing.saturating_mul(self.expected_streams);
         self.dialing += usize::from(dial);
         NextStep::Wait { dial }
     }
 
-    /// Finds an HTTP/2 connection with a free stream that is not silent. The clocks are read only for a
+    /// Takes a stream of an HTTP/2 connection that is not silent. The clocks are read only for a
     /// connection without open streams. If there are some when the machine wakes, the driver finds the
     /// silence at one of its next looks.
-    fn usable_shared(&mut self, options: &PoolOptions) -> Option<&mut SharedConnection> {
-        let is_usable = |shared: &SharedConnection| {
-            shared.state.free_streams() > 0 && !shared.state.is_silent()
+    fn take_stream(&mut self, options: &PoolOptions) -> Option<http2::StreamPermit> {
+        let is_usable = |shared: &ListedConnection| {
+            shared.state().free_streams() > 0 && !shared.state().is_silent()
         };
-        let at = self.shared.iter().position(is_usable)?;
-        if self.shared[at].state.streams.load(Ordering::Relaxed) == 0 {
-            let now = clock::now();
-            if self.notice_sleep(now, options) {
-                return None;
+        while let Some(at) = self.shared.iter().position(is_usable) {
+            let was_idle = self.shared[at].state().streams.load(Ordering::SeqCst) == 0;
+            if was_idle {
+                let now = clock::now();
+                if self.notice_sleep(now, options) {
+                    return None;
+                }
+                let shared = &mut self.shared[at];
+                if !std::mem::take(&mut shared.fresh) {
+                    shared.connection.end_idle(IdleEnd::new(now, &shared.state().reads));
+                }
             }
-            let shared = &mut self.shared[at];
-            if !std::mem::take(&mut shared.fresh) {
-                shared.idle_end = Some(IdleEnd::new(now, &shared.state.reads));
+            let shared = &self.shared[at];
+            // Requests that do not wait for the lock may have taken the last stream meanwhile.
+            if shared.state().take_stream(0) {
+                return Some(shared.connection.counted());
             }
         }
-        Some(&mut self.shared[at])
+        None
     }
 
     /// Makes all connections prove that they are alive if the machine has slept. Returns true if it has.
@@ -129,7 +143,7 @@ impl OriginState {
         let wall = (options.wall_clock)();
         let has_slept = self.sleep.has_slept(options.idle_before_check, now, wall);
         if has_slept {
-            self.shared.iter().for_each(|shared| shared.state.set_silent());
+            self.shared.iter().for_each(|shared| shared.state().set_silent());
         }
         has_slept
     }
@@ -138,16 +152,16 @@ impl OriginState {
     /// unless they were used recently.
     pub(super) fn doubt_idle(&self, now: Instant, options: &PoolOptions) {
         let idle = self.shared.iter().filter(|shared| {
-            shared.state.streams.load(Ordering::Relaxed) == 0
+            shared.state().streams.load(Ordering::SeqCst) == 0
                 && now >= shared.idle_since + options.recent_use
         });
-        idle.for_each(|shared| shared.state.set_silent());
+        idle.for_each(|shared| shared.state().set_silent());
     }
 
     /// Checks all silent connections with a free stream at once, so that the wait is that of one check.
     /// Returns true if there is any.
     fn check_silent(&self) -> bool {
-        let silent = self.shared.iter().map(|shared| &shared.state);
+        let silent = self.shared.iter().map(ListedConnection::state);
         let silent = silent.filter(|state| state.free_streams() > 0 && state.is_silent());
         silent.inspect(|state| state.check()).count() > 0
     }
@@ -165,15 +179,15 @@ impl OriginState {
         self.idle
             .retain(|(connection, since)| !connection.is_closed() && now < *since + keep_alive);
         self.shared.retain(|shared| {
-            let idle = shared.state.streams.load(Ordering::Relaxed) == 0;
+            let idle = shared.state().streams.load(Ordering::SeqCst) == 0;
             let expired = idle && now >= shared.idle_since + keep_alive;
             if expired {
-                shared.state.close();
+                shared.state().close();
             }
             !expired
         });
-        let shared = self.shared.iter().map(|shared| (shared.idle_since, &shared.state.streams));
-        let shared = shared.filter(|(_, streams)| streams.load(Ordering::Relaxed) == 0);
+        let shared = self.shared.iter().map(|shared| (shared.idle_since, &shared.state().streams));
+        let shared = shared.filter(|(_, streams)| streams.load(Ordering::SeqCst) == 0);
         let idle = self.idle.iter().map(|(_, since)| *since);
         let next = idle.chain(shared.map(|(since, _)| since)).min();
         self.reaping = next.is_some();
@@ -181,9 +195,13 @@ impl OriginState {
     }
 }
 
-impl SharedConnection {
-    pub(super) fn new(requests: SendRequest<Bytes>, state: Arc<http2::ConnectionState>) -> Self {
-        let fresh = state.streams.load(Ordering::Relaxed) == 0;
-        Self { requests, state, idle_since: clock::now(), fresh, idle_end: None }
+impl ListedConnection {
+    pub(super) fn new(connection: Arc<http2::SharedConnection>) -> Self {
+        let fresh = connection.state.streams.load(Ordering::SeqCst) == 0;
+        Self { connection, idle_since: clock::now(), fresh }
+    }
+
+    pub(super) fn state(&self) -> &Arc<http2::ConnectionState> {
+        &self.connection.state
     }
 }

@@ -54,7 +54,7 @@ async fn a_fresh_http2_connection_repeats_only_what_the_peer_has_not_processed()
     ];
     for (reaction, repeated, opened) in cases {
         let peer = Peer::http2(vec![reaction]).await;
-        peer.assert_repeated(repeated, peer.client().send(peer.post()).await, reaction);
+        peer.assert_repeated(repeated, peer.client().send_cloned(peer.post()).await, reaction);
         assert_eq!(peer.server.opened(), opened, "{reaction:?}");
     }
 }
@@ -72,7 +72,7 @@ async fn a_fresh_http1_connection_repeats_nothing() {
     for tls in [Tls::None, Tls::Http1] {
         for reaction in reactions {
             let peer = Peer::http1(tls, vec![reaction]).await;
-            peer.assert_repeated(false, peer.client().send(peer.post()).await, reaction);
+            peer.assert_repeated(false, peer.client().send_cloned(peer.post()).await, reaction);
         }
     }
 }
@@ -82,9 +82,9 @@ async fn a_connection_that_died_while_it_was_idle_costs_no_request() {
     for reaction in [AT_ONCE, Reaction::Reset] {
         for peer in Peer::all(vec![Reaction::Answer, reaction]).await {
             let client = peer.client();
-            client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
+            client.send_cloned(peer.post()).await.unwrap().into_body().collect().await.unwrap();
             peer.seen.store(0, Ordering::SeqCst);
-            peer.assert_repeated(true, client.send(peer.post()).await, reaction);
+            peer.assert_repeated(true, client.send_cloned(peer.post()).await, reaction);
             assert_eq!(peer.server.opened(), 2, "{reaction:?}");
         }
     }
@@ -95,25 +95,26 @@ async fn a_reused_connection_that_breaks_later_or_after_a_byte_repeats_nothing()
     for reaction in [LATE, Reaction::Write(&[0, 0, 1])] {
         for peer in Peer::all(vec![Reaction::Answer, reaction]).await {
             let client = peer.client();
-            client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
+            client.send_cloned(peer.post()).await.unwrap().into_body().collect().await.unwrap();
             peer.seen.store(0, Ordering::SeqCst);
-            peer.assert_repeated(false, client.send(peer.post()).await, reaction);
+            peer.assert_repeated(false, client.send_cloned(peer.post()).await, reaction);
         }
     }
     let covered = Reaction::GoAway { last_id: 3, close: true };
     let peer = Peer::http2(vec![Reaction::Answer, covered]).await;
     let client = peer.client();
-    client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
+    client.send_cloned(peer.post()).await.unwrap().into_body().collect().await.unwrap();
     peer.seen.store(0, Ordering::SeqCst);
-    peer.assert_repeated(false, client.send(peer.post()).await, covered);
+    peer.assert_repeated(false, client.send_cloned(peer.post()).await, covered);
 }
 
 #[tokio::test]
 async fn all_requests_of_a_burst_on_a_dead_connection_are_repeated() {
     let peer = Peer::http2(vec![Reaction::Answer, AT_ONCE]).await;
     let client = peer.client();
-    client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
-    let (first, second) = tokio::join!(client.send(peer.post()), client.send(peer.post()));
+    client.send_cloned(peer.post()).await.unwrap().into_body().collect().await.unwrap();
+    let (first, second) =
+        tokio::join!(client.send_cloned(peer.post()), client.send_cloned(peer.post()));
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
 }
 
@@ -122,10 +123,10 @@ async fn a_large_body_that_was_partly_written_to_a_dead_connection_is_repeated_w
     for tls in [Tls::None, Tls::Http1] {
         let peer = Peer::http1(tls, vec![Reaction::Answer, Reaction::Reset]).await;
         let client = peer.client();
-        client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
+        client.send_cloned(peer.post()).await.unwrap().into_body().collect().await.unwrap();
         let large = Payload::from(Bytes::from(vec![b'x'; 8 << 20]));
         let request = Request::post(peer.server.url("/")).body(large).unwrap();
-        assert_eq!(client.send(request).await.unwrap().status(), 200);
+        assert_eq!(client.send_cloned(request).await.unwrap().status(), 200);
         assert_eq!(peer.bytes.load(Ordering::SeqCst), 8 << 20);
     }
 }
@@ -135,7 +136,7 @@ async fn a_body_that_breaks_off_is_an_error_of_the_body() {
     for tls in [Tls::None, Tls::Http1] {
         let cut = Reaction::Write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal");
         let peer = Peer::http1(tls, vec![cut]).await;
-        let response = peer.client().send(peer.post()).await.unwrap();
+        let response = peer.client().send_cloned(peer.post()).await.unwrap();
         let error = response.into_body().collect().await.unwrap_err();
         assert!(matches!(error, BodyError::Disconnected(_)), "{error}");
         assert_eq!(peer.seen.load(Ordering::SeqCst), 1);

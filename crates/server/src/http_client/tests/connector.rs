@@ -10,7 +10,7 @@ async fn a_connection_that_takes_too_long_is_an_error() {
     let client = plain(&[("CONNECTION_TIMEOUT_MS", "200")]);
     let begun = Instant::now();
     let request = Request::get(format!("https://{address}/")).body(Payload::default()).unwrap();
-    let error = client.send(request).await.unwrap_err();
+    let error = client.send_cloned(request).await.unwrap_err();
     assert!(matches!(&error, SendError::Connect(why) if why.contains("within 200 ms")));
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
@@ -23,7 +23,7 @@ async fn a_connect_timeout_does_not_limit_the_response() {
     })
     .await;
     let client = server.client(&[("CONNECTION_TIMEOUT_MS", "600")]);
-    assert_eq!(text(client.send(server.get("/")).await.unwrap()).await, "slow");
+    assert_eq!(text(client.send_cloned(server.get("/")).await.unwrap()).await, "slow");
 }
 
 #[tokio::test]
@@ -32,8 +32,8 @@ async fn only_certificates_of_the_named_file_are_trusted() {
         TestServer::start(Tls::Http2 { streams: 9 }, |_| async { Response::new(full("ok")) }).await;
     let other = TestServer::start(Tls::Http1, |_| async { Response::new(full("ok")) }).await;
     let client = server.client(&[]);
-    assert_eq!(text(client.send(server.get("/")).await.unwrap()).await, "ok");
-    let error = client.send(other.get("/")).await.unwrap_err();
+    assert_eq!(text(client.send_cloned(server.get("/")).await.unwrap()).await, "ok");
+    let error = client.send_cloned(other.get("/")).await.unwrap_err();
     assert!(
         matches!(&error, SendError::Connect(why) if why.contains("invalid peer certificate")),
         "{error}"
@@ -58,8 +58,8 @@ async fn https_goes_through_a_tunnel_of_the_proxy_with_credentials() {
         let proxy = CorporateProxy::start(wanted).await;
         let url = format!("http://{login}{}", proxy.address);
         let client = server.client(&[("HTTPS_PROXY", &url)]);
-        assert_eq!(text(client.send(server.get("/x")).await.unwrap()).await, "ok");
-        assert_eq!(text(client.send(server.get("/x")).await.unwrap()).await, "ok");
+        assert_eq!(text(client.send_cloned(server.get("/x")).await.unwrap()).await, "ok");
+        assert_eq!(text(client.send_cloned(server.get("/x")).await.unwrap()).await, "ok");
         let heads = proxy.heads();
         assert_eq!(heads.len(), 1, "one tunnel: {heads:?}");
         let connect = format!("CONNECT localhost:{} HTTP/1.1", server.address.port());
@@ -75,7 +75,7 @@ async fn a_proxy_that_rejects_the_credentials_is_a_connect_error() {
     let url = format!("http://ada:hush@{}", proxy.address);
     let client = plain(&[("HTTPS_PROXY", &url)]);
     let request = Request::get("https://localhost:1/").body(Payload::default()).unwrap();
-    let error = client.send(request).await.unwrap_err();
+    let error = client.send_cloned(request).await.unwrap_err();
     assert!(matches!(&error, SendError::Connect(_)), "{error}");
     assert!(error.to_string().contains("proxy auth"), "{error}");
     assert!(!error.to_string().contains("hush"), "{error}");
@@ -88,7 +88,7 @@ async fn plain_http_goes_to_the_proxy_in_absolute_form_with_credentials() {
         let url = format!("http://{login}{}", proxy.address);
         let client = plain(&[("HTTP_PROXY", &url)]);
         let request = Request::get("http://far.example:81/x?y=1").body(Payload::default()).unwrap();
-        assert_eq!(text(client.send(request).await.unwrap()).await, "by proxy");
+        assert_eq!(text(client.send_cloned(request).await.unwrap()).await, "by proxy");
         let heads = proxy.heads();
         assert!(heads[0].starts_with("GET http://far.example:81/x?y=1 HTTP/1.1\r\n"), "{heads:?}");
         assert!(heads[0].contains("host: far.example:81\r\n"), "{heads:?}");
@@ -103,6 +103,6 @@ async fn hosts_in_no_proxy_are_reached_directly() {
     let proxy = CorporateProxy::start(None).await;
     let url = format!("http://{}", proxy.address);
     let client = server.client(&[("HTTPS_PROXY", &url), ("NO_PROXY", "localhost,10.0.0.0/8")]);
-    assert_eq!(text(client.send(server.get("/")).await.unwrap()).await, "straight");
+    assert_eq!(text(client.send_cloned(server.get("/")).await.unwrap()).await, "straight");
     assert_eq!(proxy.heads(), [""; 0]);
 }

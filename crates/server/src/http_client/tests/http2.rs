@@ -6,12 +6,12 @@ use super::*;
 async fn a_dropped_body_resets_its_stream_and_no_other() {
     let server = TestServer::start(Tls::Http2 { streams: 100 }, endless_or_not).await;
     let client = server.client(&[]);
-    let mut endless = client.send(server.get("/endless")).await.unwrap();
+    let mut endless = client.send_cloned(server.get("/endless")).await.unwrap();
     endless.body_mut().frame().await.unwrap().unwrap();
     assert_eq!(server.streams(), 1);
     drop(endless);
     server.await_streams(0).await;
-    assert_eq!(text(client.send(server.get("/")).await.unwrap()).await, "ok");
+    assert_eq!(text(client.send_cloned(server.get("/")).await.unwrap()).await, "ok");
     assert_eq!((server.opened(), server.open()), (1, 1));
 }
 
@@ -21,10 +21,10 @@ async fn unread_bodies_do_not_block_other_streams_of_their_connection() {
     let client = server.client(&[]);
     let mut unread = Vec::new();
     for _ in 0..50 {
-        unread.push(client.send(server.get("/flood")).await.unwrap());
+        unread.push(client.send_cloned(server.get("/flood")).await.unwrap());
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let sent = client.send(server.get("/"));
+    let sent = client.send_cloned(server.get("/"));
     let answer = tokio::time::timeout(Duration::from_secs(5), sent).await.unwrap().unwrap();
     assert_eq!(text(answer).await, "ok");
     assert_eq!(server.opened(), 1);
@@ -45,7 +45,7 @@ async fn a_refused_stream_is_retried_and_a_peer_that_refuses_all_is_an_error() {
             }
         })
         .await;
-        let sent = server.client(quick()).send(server.get()).await;
+        let sent = server.client(quick()).send_cloned(server.get()).await;
         assert_eq!(sent.is_ok(), answered, "{sent:?}");
         if let Err(error) = sent {
             assert!(error.to_string().contains("refused"), "{error}");
@@ -68,9 +68,9 @@ async fn after_a_goaway_requests_use_a_new_connection_and_open_streams_complete(
     })
     .await;
     let client = server.client(quick());
-    let first = client.send(server.get()).await.unwrap();
+    let first = client.send_cloned(server.get()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let second = client.send(server.get()).await.unwrap();
+    let second = client.send_cloned(server.get()).await.unwrap();
     assert_eq!(text(first).await, "whole");
     assert_eq!(text(second).await, "whole");
     assert_eq!(server.opened(), 2);
@@ -89,12 +89,12 @@ async fn a_silent_connection_is_detected_by_ping() {
     .await;
     let client = server.client(quick());
     let begun = Instant::now();
-    let mut response = client.send(server.get()).await.unwrap();
+    let mut response = client.send_cloned(server.get()).await.unwrap();
     let error = response.body_mut().frame().await.unwrap().unwrap_err();
     assert!(error.to_string().contains("no answer to a PING within 200 ms"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     // The next request does not go there.
-    client.send(server.get()).await.unwrap();
+    client.send_cloned(server.get()).await.unwrap();
     assert_eq!(server.opened(), 2);
 }
 
@@ -111,7 +111,7 @@ async fn a_quiet_stream_on_a_live_connection_stays_open() {
     })
     .await;
     let client = server.client(quick());
-    assert_eq!(text(client.send(server.get()).await.unwrap()).await, "late");
+    assert_eq!(text(client.send_cloned(server.get()).await.unwrap()).await, "late");
 }
 
 #[tokio::test]
@@ -122,7 +122,8 @@ async fn a_peer_that_sends_no_settings_is_an_error() {
         while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
     });
     let client = server.client(quick());
-    let (first, second) = tokio::join!(client.send(server.get()), client.send(server.get()));
+    let (first, second) =
+        tokio::join!(client.send_cloned(server.get()), client.send_cloned(server.get()));
     for sent in [first, second] {
         let error = sent.unwrap_err().to_string();
         assert!(error.contains("no SETTINGS within 300 ms"), "{error}");

@@ -9,10 +9,10 @@ use super::*;
 async fn a_connection_that_went_silent_while_idle_gets_no_request() {
     let peer = SilentPeer::start().await;
     let client = peer.server.client(checking());
-    client.send(peer.server.get()).await.unwrap();
+    client.send_cloned(peer.server.get()).await.unwrap();
     peer.fall_silent();
     client.await_silence().await;
-    assert_eq!(client.send(peer.server.get()).await.unwrap().status(), 200);
+    assert_eq!(client.send_cloned(peer.server.get()).await.unwrap().status(), 200);
     assert_eq!(peer.seen_on(0), [Request, Ping]);
     assert_eq!(peer.seen_on(1), [Request]);
 }
@@ -21,9 +21,9 @@ async fn a_connection_that_went_silent_while_idle_gets_no_request() {
 async fn a_live_idle_connection_gets_the_request_after_the_answer_to_a_ping() {
     let peer = SilentPeer::start().await;
     let client = peer.server.client(checking());
-    client.send(peer.server.get()).await.unwrap();
+    client.send_cloned(peer.server.get()).await.unwrap();
     client.await_silence().await;
-    assert_eq!(client.send(peer.server.get()).await.unwrap().status(), 200);
+    assert_eq!(client.send_cloned(peer.server.get()).await.unwrap().status(), 200);
     assert_eq!(peer.seen_on(0), [Request, Ping, Pong, Request]);
     assert_eq!(peer.server.opened(), 1);
 }
@@ -32,7 +32,7 @@ async fn a_live_idle_connection_gets_the_request_after_the_answer_to_a_ping() {
 async fn a_burst_on_a_dead_idle_connection_is_answered_over_one_new_connection() {
     let peer = SilentPeer::start().await;
     let client = peer.server.client(checking());
-    client.send(peer.server.get()).await.unwrap();
+    client.send_cloned(peer.server.get()).await.unwrap();
     peer.fall_silent();
     client.await_silence().await;
     peer.send_burst(&client).await;
@@ -45,7 +45,7 @@ async fn a_burst_on_a_dead_idle_connection_is_answered_over_one_new_connection()
 async fn a_burst_on_a_live_idle_connection_shares_one_ping() {
     let peer = SilentPeer::start().await;
     let client = peer.server.client(checking());
-    client.send(peer.server.get()).await.unwrap();
+    client.send_cloned(peer.server.get()).await.unwrap();
     client.await_silence().await;
     peer.send_burst(&client).await;
     assert_eq!(peer.seen_on(0), [&[Request, Ping, Pong][..], &[Request; 20]].concat());
@@ -60,7 +60,7 @@ async fn a_busy_connection_gets_no_ping() {
     let begun = Instant::now();
     // Longer than the silence that is looked for.
     while begun.elapsed() < Duration::from_millis(2500) {
-        client.send(peer.server.get()).await.unwrap();
+        client.send_cloned(peer.server.get()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!peer.seen_on(0).contains(&Ping));
@@ -74,7 +74,7 @@ async fn a_connection_opened_ahead_is_checked_like_one_that_was_used() {
     client.warm(&peer.server.server.url("")).await;
     peer.fall_silent();
     client.await_silence().await;
-    assert_eq!(client.send(peer.server.get()).await.unwrap().status(), 200);
+    assert_eq!(client.send_cloned(peer.server.get()).await.unwrap().status(), 200);
     assert_eq!((peer.seen_on(0), peer.seen_on(1)), (vec![Ping], vec![Request]));
 }
 
@@ -82,15 +82,15 @@ async fn a_connection_opened_ahead_is_checked_like_one_that_was_used() {
 async fn a_request_after_one_that_was_cancelled_on_a_silent_connection_takes_another() {
     let peer = SilentPeer::start().await;
     let client = peer.server.client(checking());
-    client.send(peer.server.get()).await.unwrap();
+    client.send_cloned(peer.server.get()).await.unwrap();
     peer.fall_silent();
     tokio::select! {
         biased;
-        answered = client.send(peer.server.get()) => panic!("{answered:?}"),
+        answered = client.send_cloned(peer.server.get()) => panic!("{answered:?}"),
         () = client.await_silence() => {}
     }
     // The connection has been without a stream for no time at all.
-    assert_eq!(client.send(peer.server.get()).await.unwrap().status(), 200);
+    assert_eq!(client.send_cloned(peer.server.get()).await.unwrap().status(), 200);
     assert_eq!(peer.seen_on(0), [Request, Request, Ping]);
     assert_eq!(peer.seen_on(1), [Request]);
 }
@@ -99,15 +99,15 @@ async fn a_request_after_one_that_was_cancelled_on_a_silent_connection_takes_ano
 async fn a_failed_check_breaks_no_open_stream() {
     let peer = SilentPeer::start().await;
     let client = peer.server.client(checking());
-    client.send(peer.server.get()).await.unwrap();
+    client.send_cloned(peer.server.get()).await.unwrap();
     peer.fall_silent();
-    let mut waiting = Box::pin(client.send(peer.server.get()));
+    let mut waiting = Box::pin(client.send_cloned(peer.server.get()));
     tokio::select! {
         biased;
         answered = &mut waiting => panic!("{answered:?}"),
         () = client.await_silence() => {}
     }
-    assert_eq!(client.send(peer.server.get()).await.unwrap().status(), 200);
+    assert_eq!(client.send_cloned(peer.server.get()).await.unwrap().status(), 200);
     assert_eq!(peer.seen_on(1), [Request]);
     peer.silent.send_replace(false);
     assert_eq!(waiting.await.unwrap().status(), 200);
@@ -123,13 +123,13 @@ async fn a_connection_is_checked_after_the_machine_has_slept() {
     let peer = SilentPeer::start().await;
     let idle_before_check = Duration::from_secs(60);
     let client = peer.server.client(PoolOptions { wall_clock, idle_before_check, ..checking() });
-    client.send(peer.server.get()).await.unwrap();
+    client.send_cloned(peer.server.get()).await.unwrap();
     SLEPT.store(3600, Ordering::SeqCst);
-    client.send(peer.server.get()).await.unwrap();
+    client.send_cloned(peer.server.get()).await.unwrap();
     assert_eq!(peer.seen_on(0), [Request, Ping, Pong, Request]);
     peer.fall_silent();
     SLEPT.store(7200, Ordering::SeqCst);
-    assert_eq!(client.send(peer.server.get()).await.unwrap().status(), 200);
+    assert_eq!(client.send_cloned(peer.server.get()).await.unwrap().status(), 200);
     assert_eq!(peer.seen_on(0), [Request, Ping, Pong, Request, Ping]);
     assert_eq!(peer.seen_on(1), [Request]);
 }
@@ -240,7 +240,7 @@ impl SilentPeer {
         let sent: Vec<_> = (0..20)
             .map(|_| {
                 let (client, request) = (client.clone(), self.server.get());
-                tokio::spawn(async move { client.send(request).await.unwrap().status() })
+                tokio::spawn(async move { client.send_cloned(request).await.unwrap().status() })
             })
             .collect();
         for status in sent {

@@ -214,7 +214,7 @@ impl RawHttp2 {
         let (end, abort) = watch::channel(false);
         std::mem::forget(end);
         let connector = Connector::new(&self.server.settings(&[])).unwrap();
-        HttpClient { pool: Arc::new(Pool::new(connector, options)), abort }
+        HttpClient::over(connector, options, abort)
     }
 
     fn get(&self) -> Request<Payload> {

@@ -17,7 +17,7 @@ async fn five_hundred_requests_use_five_connections_of_a_hundred_streams() {
     let sent: Vec<_> = (0..500)
         .map(|_| {
             let (client, request) = (client.clone(), server.get("/"));
-            tokio::spawn(async move { text(client.send(request).await.unwrap()).await })
+            tokio::spawn(async move { text(client.send_cloned(request).await.unwrap()).await })
         })
         .collect();
     let all = async {
@@ -41,7 +41,7 @@ async fn a_burst_on_a_cold_pool_dials_once() {
     let sent: Vec<_> = (0..100)
         .map(|_| {
             let (client, request) = (client.clone(), server.get("/"));
-            tokio::spawn(async move { text(client.send(request).await.unwrap()).await })
+            tokio::spawn(async move { text(client.send_cloned(request).await.unwrap()).await })
         })
         .collect();
     for response in sent {
@@ -65,7 +65,7 @@ async fn a_peer_that_speaks_only_http1_serves_all_waiting_requests() {
     let sent: Vec<_> = (0..20)
         .map(|_| {
             let (client, request) = (client.clone(), server.get("/"));
-            tokio::spawn(async move { text(client.send(request).await.unwrap()).await })
+            tokio::spawn(async move { text(client.send_cloned(request).await.unwrap()).await })
         })
         .collect();
     for response in sent {
@@ -81,7 +81,7 @@ async fn connections_are_reused_if_pooling_is_enabled() {
             let server = TestServer::start(tls, |_| async { Response::new(full("ok")) }).await;
             let client = server.client(&[("ENABLE_CONNECTION_POOLING", pooling)]);
             for _ in 0..5 {
-                assert_eq!(text(client.send(server.get("/")).await.unwrap()).await, "ok");
+                assert_eq!(text(client.send_cloned(server.get("/")).await.unwrap()).await, "ok");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert_eq!(server.opened(), opened, "{tls:?} {pooling}");
@@ -104,7 +104,7 @@ async fn a_tls_connection_opened_ahead_serves_the_first_request() {
         let client = server.client(&[("ENABLE_CONNECTION_POOLING", pooling)]);
         client.warm(&server.url("")).await;
         assert_eq!(server.opened(), opened, "{tls:?} {pooling}");
-        assert_eq!(text(client.send(server.get("/")).await.unwrap()).await, "ok");
+        assert_eq!(text(client.send_cloned(server.get("/")).await.unwrap()).await, "ok");
         assert_eq!(server.opened(), 1, "{tls:?} {pooling}");
     }
 }
@@ -114,13 +114,13 @@ async fn idle_connections_are_closed_after_the_keep_alive_timeout() {
     for tls in [Tls::Http2 { streams: 100 }, Tls::None] {
         let server = TestServer::start(tls, |_| async { Response::new(full("ok")) }).await;
         let client = server.client(&[("KEEP_ALIVE_TIMEOUT_MS", "200")]);
-        text(client.send(server.get("/")).await.unwrap()).await;
+        text(client.send_cloned(server.get("/")).await.unwrap()).await;
         let begun = Instant::now();
         assert_eq!(server.open(), 1);
         server.await_open(0).await;
         let took = begun.elapsed();
         assert!(took > Duration::from_millis(150) && took < Duration::from_secs(2), "{took:?}");
-        text(client.send(server.get("/")).await.unwrap()).await;
+        text(client.send_cloned(server.get("/")).await.unwrap()).await;
         assert_eq!(server.opened(), 2);
     }
 }
@@ -129,7 +129,7 @@ async fn idle_connections_are_closed_after_the_keep_alive_timeout() {
 async fn a_dropped_body_closes_its_http1_connection() {
     let server = TestServer::start(Tls::None, endless_or_not).await;
     let client = server.client(&[]);
-    let mut endless = client.send(server.get("/endless")).await.unwrap();
+    let mut endless = client.send_cloned(server.get("/endless")).await.unwrap();
     endless.body_mut().frame().await.unwrap().unwrap();
     drop(endless);
     server.await_open(0).await;
@@ -145,7 +145,7 @@ async fn a_request_dropped_before_its_response_is_cancelled_at_the_server() {
         })
         .await;
         let client = server.client(&[]);
-        let sent = client.send(server.get("/"));
+        let sent = client.send_cloned(server.get("/"));
         tokio::time::timeout(Duration::from_millis(200), sent).await.expect_err("no answer");
         server.await_streams(0).await;
         server.await_open(usize::from(tls != Tls::None)).await;
@@ -170,7 +170,7 @@ async fn a_large_request_arrives_whole() {
             payload.push("}");
             let request = Request::post(server.url("/")).body(payload).unwrap();
             let sum = size + "{\"a\":}".bytes().map(usize::from).sum::<usize>();
-            let received = text(client.send(request).await.unwrap()).await;
+            let received = text(client.send_cloned(request).await.unwrap()).await;
             assert_eq!(received, format!("Some(\"{}\") {} {sum}", size + 6, size + 6), "{tls:?}");
         }
     }
@@ -192,7 +192,7 @@ async fn a_connection_that_the_server_closed_is_not_reused() {
     let client = plain(&[]);
     for _ in 0..20 {
         let request = Request::post(format!("http://{address}/")).body(Payload::default()).unwrap();
-        assert_eq!(text(client.send(request).await.unwrap()).await, "ok");
+        assert_eq!(text(client.send_cloned(request).await.unwrap()).await, "ok");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -204,7 +204,7 @@ async fn a_refused_connection_fails_all_waiting_requests_at_once() {
         let client = plain(&[]);
         let ask = || {
             let request = Request::get(format!("{scheme}://{address}/"));
-            client.send(request.body(Payload::default()).unwrap())
+            client.send_cloned(request.body(Payload::default()).unwrap())
         };
         for sent in <[_; 3]>::from(tokio::join!(ask(), ask(), ask())) {
             let error = sent.unwrap_err();
@@ -218,7 +218,7 @@ async fn requests_in_flight_end_when_a_shutdown_aborts_them() {
     let server = TestServer::start(Tls::Http2 { streams: 100 }, endless_or_not).await;
     let (end, abort) = watch::channel(false);
     let client = HttpClient::new(&server.settings(&[]), abort).unwrap();
-    let mut endless = client.send(server.get("/endless")).await.unwrap();
+    let mut endless = client.send_cloned(server.get("/endless")).await.unwrap();
     endless.body_mut().frame().await.unwrap().unwrap();
     end.send(true).unwrap();
     loop {
@@ -227,6 +227,60 @@ async fn requests_in_flight_end_when_a_shutdown_aborts_them() {
             Err(error) => break assert_eq!(error, BodyError::ShuttingDown),
         }
     }
-    let error = client.send(server.get("/endless")).await;
-    assert!(error.is_ok() || error.unwrap_err() == SendError::ShuttingDown);
+    let error = client.send_cloned(server.get("/endless")).await;
+    assert_eq!(error.unwrap_err(), SendError::ShuttingDown);
+}
+
+#[tokio::test]
+async fn requests_without_an_answer_end_when_a_shutdown_aborts_them() {
+    for tls in [Tls::None, Tls::Http1, Tls::Http2 { streams: 1 }] {
+        let server = TestServer::start(tls, |_| std::future::pending()).await;
+        let (end, abort) = watch::channel(false);
+        let client = HttpClient::new(&server.settings(&[]), abort).unwrap();
+        // The second one has an HTTP/2 connection of its own, or waits for it.
+        let asked = async {
+            tokio::join!(client.send_cloned(server.get("/")), client.send_cloned(server.get("/")))
+        };
+        let ending = async {
+            server.await_streams(2).await;
+            end.send(true).unwrap();
+        };
+        let ((first, second), ()) = tokio::join!(asked, ending);
+        for sent in [first, second] {
+            assert_eq!(sent.unwrap_err(), SendError::ShuttingDown, "{tls:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_http1_answer_ends_when_a_shutdown_aborts_it() {
+    let server = TestServer::start(Tls::None, endless_or_not).await;
+    let (end, abort) = watch::channel(false);
+    let client = HttpClient::new(&server.settings(&[]), abort).unwrap();
+    let mut endless = client.send_cloned(server.get("/endless")).await.unwrap();
+    endless.body_mut().frame().await.unwrap().unwrap();
+    end.send(true).unwrap();
+    let error = loop {
+        if let Err(error) = endless.body_mut().frame().await.unwrap() {
+            break error;
+        }
+    };
+    assert_eq!(error, BodyError::ShuttingDown);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_connection_ends_when_a_shutdown_aborts_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (end, abort) = watch::channel(false);
+    let client = HttpClient::new(&settings(&[]), abort).unwrap();
+    let request = Request::get(format!("https://{address}/")).body(Payload::default()).unwrap();
+    let ending = async {
+        // TLS gets no answer.
+        let accepted = listener.accept().await.unwrap();
+        end.send(true).unwrap();
+        accepted
+    };
+    let (sent, _accepted) = tokio::join!(client.send_cloned(request), ending);
+    assert_eq!(sent.unwrap_err(), SendError::ShuttingDown);
 }

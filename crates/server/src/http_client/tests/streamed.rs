@@ -381,7 +381,7 @@ async fn an_http1_upload_uses_no_pooled_connection_and_leaves_none() {
     for tls in [Tls::None, Tls::Http1] {
         let server = TestServer::start(tls, measure).await;
         let client = server.client(&[]);
-        text(client.send(server.get("/")).await.unwrap()).await;
+        text(client.send_cloned(server.get("/")).await.unwrap()).await;
         assert_eq!(server.opened(), 1, "{tls:?}");
         for uploads in 1..=2 {
             let upload = Upload::new(10, UploadEnd::Clean);
@@ -389,7 +389,7 @@ async fn an_http1_upload_uses_no_pooled_connection_and_leaves_none() {
             assert_eq!(server.opened(), 1 + uploads, "{tls:?}");
         }
         server.await_open(1).await;
-        text(client.send(server.get("/")).await.unwrap()).await;
+        text(client.send_cloned(server.get("/")).await.unwrap()).await;
         assert_eq!(server.opened(), 3, "{tls:?}");
     }
 }
@@ -420,7 +420,7 @@ async fn an_http2_upload_shares_a_live_connection_and_leaves_a_dead_one() {
     .await;
     let options = PoolOptions { recent_use: Duration::ZERO, ..quick() };
     let client = peer.client(PoolOptions { ping_interval: Duration::from_secs(60), ..options });
-    client.send(peer.get()).await.unwrap().into_body().collect().await.unwrap();
+    client.send_cloned(peer.get()).await.unwrap().into_body().collect().await.unwrap();
     dies.notify_one();
     let upload = Upload::new(1000, UploadEnd::Clean);
     let answer = send(&client, upload_to(&peer.server), upload).await.unwrap();
