@@ -78,7 +78,7 @@ pub use keys::label as key_label;
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
-    AdminPort, Admission, BodyError, CredentialFile, OnAdmission, Peer, Platform, ProcessStats,
+    AdminPort, BodyError, CredentialFile, OnAdmission, Peer, Platform, ProcessStats,
     RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
 };
 pub use policy::budget::{

@@ -270,9 +270,21 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     fn spawn_job(&self, job: BackgroundJob);
 }
 
-/// The address of the connection's client. A shell that knows it puts it into the request's extensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
+/// The client's end of a request, as the shell knows it. An argument, since an extension of the request
+/// takes three allocations; in the extensions is what only few requests have.
+#[derive(Clone, Default)]
+pub struct Peer {
+    /// The address of the connection's client.
+    pub address: Option<IpAddr>,
+    /// What the shell does when the request is admitted or refused.
+    pub admission: Option<Arc<dyn OnAdmission>>,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
 
 /// The request came through `ADMIN_PORT`. The shell puts it into the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,17 +294,6 @@ pub struct AdminPort;
 /// request's extensions. Only such a request may be answered with 101.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebSocketRequest;
-
-/// What the shell does when a request is admitted or refused. The shell puts it into the request's
-/// extensions.
-#[derive(Clone)]
-pub struct Admission(pub Arc<dyn OnAdmission>);
-
-impl fmt::Debug for Admission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Admission")
-    }
-}
 
 /// A shell that wants to know of each request, before its body is read, whether it is admitted.
 pub trait OnAdmission: Send + Sync {

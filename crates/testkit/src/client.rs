@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{Payload, Platform as _, Proxy};
+use code_assist_core::{Payload, Peer, Platform as _, Proxy};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body::Body;
 
@@ -58,9 +58,14 @@ pub fn get(path: &str) -> Request<Payload> {
         .expect("a test names a valid path")
 }
 
-/// Sends a request and reads the answer to its end.
-pub async fn ask(proxy: &Proxy, script: &ScriptedPlatform, request: Request<Payload>) -> Answer {
-    let response = proxy.handle(script, request).await;
+/// Sends a request and reads the answer to its end. A [`Peer`] in its extensions is its client's.
+pub async fn ask(
+    proxy: &Proxy,
+    script: &ScriptedPlatform,
+    mut request: Request<Payload>,
+) -> Answer {
+    let peer = request.extensions_mut().remove::<Peer>().unwrap_or_default();
+    let response = proxy.handle_from(peer, script, request).await;
     let (head, mut body) = response.into_parts();
     let mut pieces = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {

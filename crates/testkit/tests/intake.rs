@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{Admission, Caller, Error, OnAdmission};
+use code_assist_core::{Caller, Error, OnAdmission, Peer};
 use code_assist_testkit::google::google;
 use code_assist_testkit::script::ScriptedPlatform;
 use code_assist_testkit::subject::{login, proxy_with};
@@ -58,7 +58,7 @@ fn a_connection_that_is_left_for_probes_is_refused_without_waiting_for_a_body() 
     let request = Request::post("/").body(Never).expect("a valid request");
     let began = code_assist_core::Platform::now(&script);
     let error = Error::ConnectionsExhausted;
-    let refusing = async { proxy.refuse(&script, request, &error).await.status().as_u16() };
+    let refusing = async { proxy.refuse(None, &script, request, &error).await.status().as_u16() };
     assert_eq!(script.run(&proxy, refusing), 503);
     assert_eq!(code_assist_core::Platform::now(&script), began);
 }
@@ -82,8 +82,8 @@ fn exchanged(headers: &[&str], key: &str) -> (u16, Duration, Vec<&'static str>) 
     let has_memory = !headers.contains(&"x-no-memory");
     let shell = Arc::new(Shell { has_memory, seen: Mutex::default() });
     let admission: Arc<dyn OnAdmission> = Arc::clone(&shell) as _;
+    let peer = Peer { address: None, admission: Some(admission) };
     let mut request = Request::post("/v1beta/models/gemini-2.5-flash:generateContent")
-        .extension(Admission(admission))
         .header("host", "127.0.0.1:8787")
         .header("content-length", "9");
     for header in headers {
@@ -91,8 +91,8 @@ fn exchanged(headers: &[&str], key: &str) -> (u16, Duration, Vec<&'static str>) 
     }
     let request = request.body(Never).expect("a valid request");
     let began = code_assist_core::Platform::now(&script);
-    let status =
-        script.run(&proxy, async { proxy.handle(&script, request).await.status().as_u16() });
+    let status = script
+        .run(&proxy, async { proxy.handle_from(peer, &script, request).await.status().as_u16() });
     let took = code_assist_core::Platform::now(&script).since(began);
     let seen = shell.seen.lock().expect("no panic").clone();
     (status, took, seen)

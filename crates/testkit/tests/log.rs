@@ -331,10 +331,12 @@ fn a_request_that_the_proxy_has_refused_by_itself_logs_its_address() {
         }));
         let proxy = signed_in(&script);
         let quota = r#"{"contents":[{"parts":[{"text":"quota"}]}]}"#;
+        let address = "192.0.2.7".parse().ok();
+        let peer = Peer { address, admission: None };
         for mut request in
             [get("/nothing"), post(GENERATE, "{"), post(GENERATE, HELLO), post(GENERATE, quota)]
         {
-            request.extensions_mut().insert(Peer("192.0.2.7".parse().unwrap()));
+            request.extensions_mut().insert(peer.clone());
             script.run(&proxy, ask(&proxy, &script, request));
         }
     });

@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use code_assist_core::{EarlyHead, Error, Peer, Platform as _};
-use http::{Method, Request, Version};
+use http::{HeaderMap, Method, Request, Version};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::Env;
@@ -63,13 +63,13 @@ async fn answer(edge: Edge) {
         Err(error) => return reply::refused(&edge, error),
     };
     match read_request(&edge) {
-        Ok(mut request) => {
+        Ok((peer, mut request)) => {
             let early = proxy.early_heartbeat().map(|after| (EarlyHead::default(), after));
             if let Some((early, _)) = &early {
                 request.extensions_mut().insert(early.clone());
             }
             let answering =
-                reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, request)), early);
+                reply::unless_gone(&edge, Box::pin(proxy.handle_from(peer, &edge, request)), early);
             match proxy.counts_usage() && edge.has_shared_usage() {
                 true => usage_flush::counted(&edge, proxy, Box::pin(answering)).await,
                 false => answering.await,
@@ -80,7 +80,7 @@ async fn answer(edge: Edge) {
 }
 
 /// Reads the runtime's request.
-fn read_request(edge: &Edge) -> Result<Request<Chunks>, Error> {
+fn read_request(edge: &Edge) -> Result<(Peer, Request<Chunks>), Error> {
     let text = edge.task().event().request_head();
     let mut lines = text.split('\n');
     let [method, url] = [lines.next(), lines.next()].map(Option::unwrap_or_default);
@@ -93,14 +93,11 @@ fn read_request(edge: &Edge) -> Result<Request<Chunks>, Error> {
     *request.headers_mut() = headers;
     // As with HTTP/2, the core need not read the rest of a refused request's body: the runtime does.
     *request.version_mut() = Version::HTTP_2;
-    if let Some(peer) = peer(&request) {
-        request.extensions_mut().insert(peer);
-    }
-    Ok(request)
+    let peer = Peer { address: address(request.headers()), admission: None };
+    Ok((peer, request))
 }
 
 /// The client's address. Cloudflare sets the header itself and drops what a client sends under its name.
-fn peer(request: &Request<Chunks>) -> Option<Peer> {
-    let address = request.headers().get("cf-connecting-ip")?.to_str().ok()?;
-    address.parse::<IpAddr>().ok().map(Peer)
+fn address(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get("cf-connecting-ip")?.to_str().ok()?.parse().ok()
 }

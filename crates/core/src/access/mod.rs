@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
 use secrecy::ExposeSecret;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::caller::{Caller, KeyDigest};
 use crate::error::Error;
 use crate::keys::{self, KeyHolder};
-use crate::platform::Peer;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::settings::{AllowedHosts, ApiKey, Settings};
 use crate::sync::lock;
@@ -269,14 +267,17 @@ pub(crate) fn presents_key(headers: &HeaderMap, uri: &Uri) -> bool {
 
 /// The client's address: that of its connection, or behind a trusted proxy the last one in
 /// `X-Forwarded-For`. The client itself may have written the addresses before the last one.
-pub fn address(parts: &Parts, trust_forwarded_for: bool) -> Option<IpAddr> {
-    let peer = || parts.extensions.get::<Peer>().map(|peer| peer.0);
+pub fn address(
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    trust_forwarded_for: bool,
+) -> Option<IpAddr> {
     if !trust_forwarded_for {
-        return peer();
+        return peer;
     }
-    let last = parts.headers.get_all(FORWARDED_FOR).iter().next_back();
+    let last = headers.get_all(FORWARDED_FOR).iter().next_back();
     let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    last.and_then(forwarded).or_else(peer)
+    last.and_then(forwarded).or(peer)
 }
 
 /// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1` or `[2001:db8::1]:4711`.

@@ -13,7 +13,7 @@ use crate::context::RequestContext;
 use crate::dialect::Operation;
 use crate::dialect::gemini::route::{Route, RouteError};
 use crate::error::Error;
-use crate::platform::{Admission, Platform};
+use crate::platform::{Peer, Platform};
 use crate::upstream::UpstreamList;
 
 impl Proxy {
@@ -22,6 +22,7 @@ impl Proxy {
     /// `None` stands for the operator's.
     pub(super) async fn admit<P: Platform>(
         &self,
+        peer: &Peer,
         parts: &Parts,
         route: Result<Route, RouteError>,
         context: &mut RequestContext<P>,
@@ -48,7 +49,8 @@ impl Proxy {
         {
             context.set_asked_model(model);
         }
-        let address = access::address(parts, self.settings.trust_forwarded_for);
+        let trusted = self.settings.trust_forwarded_for;
+        let address = access::address(&parts.headers, peer.address, trusted);
         context.peer = address;
         let from = Caller::new(None, address);
         let attempt = Attempt { guesses: &self.guesses, from, now: context.received };
@@ -83,7 +85,7 @@ impl Proxy {
             context.deadline = None;
         }
         if operation.asks_upstream()
-            && let Some(Admission(shell)) = parts.extensions.get()
+            && let Some(shell) = &peer.admission
             && !shell.admitted(context.caller)
         {
             return Err(Error::Overloaded { after: MEMORY_RETRY_AFTER });

@@ -29,6 +29,7 @@ mod translated;
 mod usage;
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, RwLock};
@@ -54,7 +55,7 @@ use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::keys::Keys;
 use crate::metrics::Metrics;
-use crate::platform::{Admission, Platform, RequestBodyError};
+use crate::platform::{Peer, Platform, RequestBodyError};
 use crate::policy::budget::ProcessId;
 use crate::policy::call_signatures::CallSignatures;
 use crate::policy::key_guesses::KeyGuesses;
@@ -125,9 +126,19 @@ impl Proxy {
         self
     }
 
-    /// Answers one request. Dropping the future, or the answer's body, is the client going away.
-    pub async fn handle<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+    /// Answers one request of a client of whom the shell knows nothing more.
+    pub fn handle<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
+        platform: &P,
+        request: Request<B>,
+    ) -> impl Future<Output = Response<ProxyBody<P>>> {
+        self.handle_from(Peer::default(), platform, request)
+    }
+
+    /// Answers one request. Dropping the future, or the answer's body, is the client going away.
+    pub async fn handle_from<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+        &self,
+        peer: Peer,
         platform: &P,
         request: Request<B>,
     ) -> Response<ProxyBody<P>> {
@@ -139,7 +150,8 @@ impl Proxy {
         let route = self.route(&parts, &mut context);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
         let answered =
-            caught(&span, pin!(self.answer(&parts, route, body.as_mut(), &mut context))).await;
+            caught(&span, pin!(self.answer(&peer, &parts, route, body.as_mut(), &mut context)))
+                .await;
         let answer = match answered {
             Ok(answer) => answer,
             Err(error) => {
@@ -147,7 +159,7 @@ impl Proxy {
                 context.release_permit();
                 context.shrink_memory(REQUEST_BASE);
                 if !context.admitted
-                    && let Some(Admission(shell)) = parts.extensions.get()
+                    && let Some(shell) = &peer.admission
                 {
                     shell.refused();
                 }
@@ -167,6 +179,7 @@ impl Proxy {
     /// Refuses a request that the shell cannot accept.
     pub async fn refuse<P: Platform, B: Body<Data = Bytes>>(
         &self,
+        address: Option<IpAddr>,
         platform: &P,
         request: Request<B>,
         error: &Error,
@@ -174,7 +187,8 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let mut context =
             RequestContext::new(platform, &self.metrics, &parts.headers, platform.now());
-        context.peer = access::address(&parts, self.settings.trust_forwarded_for);
+        let trusted = self.settings.trust_forwarded_for;
+        context.peer = access::address(&parts.headers, address, trusted);
         // What is left for probes is needed again at once.
         let is_spare = matches!(error, Error::ConnectionsExhausted);
         if parts.version < Version::HTTP_2 && !is_spare {
@@ -309,12 +323,13 @@ impl Proxy {
     /// The life of a request.
     async fn answer<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
+        peer: &Peer,
         parts: &Parts,
         route: Result<Route, RouteError>,
         body: B,
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
-        let (route, upstreams) = self.admit(parts, route, context).await?;
+        let (route, upstreams) = self.admit(peer, parts, route, context).await?;
         // A reload may remove the key, and the request keeps its upstreams to its end.
         let upstreams = upstreams.as_deref().unwrap_or(&self.upstreams.operators);
         match route {

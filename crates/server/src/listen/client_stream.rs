@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -60,7 +60,8 @@ impl DetectedStream {
 
 /// A client's socket.
 pub(super) struct ClientStream {
-    stream: TcpStream,
+    /// The connection refers to it, and looks whether the client has left.
+    stream: Arc<Mutex<TcpStream>>,
     /// Bytes that detection has read and hyper has not.
     prefix: Bytes,
     connection: Arc<ClientConnection>,
@@ -68,7 +69,13 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     pub(super) fn new(detected: DetectedStream, connection: Arc<ClientConnection>) -> Self {
-        Self { stream: detected.stream, prefix: detected.prefix, connection }
+        let stream = Arc::new(Mutex::new(detected.stream));
+        connection.set_socket(&stream);
+        Self { stream, prefix: detected.prefix, connection }
+    }
+
+    fn socket(&self) -> MutexGuard<'_, TcpStream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -116,7 +123,9 @@ impl AsyncRead for ClientStream {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let polled = Pin::new(&mut *self.socket()).poll_read(cx, buf);
+        self.connection.note_read(&polled);
+        ready!(polled)?;
         if !self.connection.may_read(buf.filled().len() - before) {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
         }
@@ -126,33 +135,33 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = Pin::new(&mut *self.socket()).poll_write(cx, buf);
         self.record(written)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = Pin::new(&mut *self.socket()).poll_write_vectored(cx, bufs);
         self.record(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket().is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket()).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket()).poll_shutdown(cx)
     }
 }
 

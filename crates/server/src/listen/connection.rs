@@ -1,12 +1,15 @@
 //! What the parts that serve one connection share: its place, its memory and its open responses.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{fmt, io};
 
 use code_assist_core::{Caller, ConnectionEnd, Error};
 use h2::Reason;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
 
 use super::memory::{ConnectionMemory, StrangersBytes};
 use super::places::PlaceGuard;
@@ -20,6 +23,10 @@ pub(super) struct ClientConnection {
     pub(super) place: PlaceGuard,
     memory: ConnectionMemory,
     responses: Mutex<OpenResponses>,
+    /// The socket, while hyper has it.
+    socket: OnceLock<Weak<Mutex<TcpStream>>>,
+    /// hyper waits for bytes, so that it sees by itself when the client leaves.
+    is_reading: AtomicBool,
     /// A request was admitted, so that the client is no stranger.
     is_admitted: AtomicBool,
     /// How many responses are open.
@@ -39,12 +46,36 @@ impl ClientConnection {
             place,
             memory,
             responses: Mutex::default(),
+            socket: OnceLock::new(),
+            is_reading: AtomicBool::new(false),
             is_admitted: AtomicBool::new(false),
             open: AtomicU32::new(0),
             read: AtomicUsize::new(0),
             read_held: AtomicUsize::new(0),
             unread_bodies: Mutex::new(0),
         }
+    }
+
+    pub(super) fn set_socket(&self, socket: &Arc<Mutex<TcpStream>>) {
+        let _ = self.socket.set(Arc::downgrade(socket));
+    }
+
+    /// hyper has looked for bytes.
+    pub(super) fn note_read(&self, polled: &Poll<io::Result<()>>) {
+        self.is_reading.store(polled.is_pending(), Ordering::Relaxed);
+    }
+
+    /// True if an HTTP/1.1 client has left while it waits for its response. If it has not, the task is woken
+    /// when it does. A client that has closed only its own direction counts as one that has left.
+    pub(super) fn has_left(&self, cx: &mut Context<'_>) -> bool {
+        if self.version == HttpVersion::Http2 || self.is_reading.load(Ordering::Relaxed) {
+            return false;
+        }
+        let Some(socket) = self.socket.get().and_then(Weak::upgrade) else { return false };
+        let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has come is left to hyper: a pipelined request.
+        let peeked = socket.poll_peek(cx, &mut ReadBuf::new(&mut [0]));
+        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
     }
 
     /// A request has arrived. It is in flight until the response is dropped.

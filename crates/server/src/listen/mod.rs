@@ -3,6 +3,7 @@
 //! No client can hold a connection without using it: a slow head, an idle connection and a response
 //! that is not read are all limited in time.
 
+mod answering;
 mod client_stream;
 mod connection;
 mod early;
@@ -16,38 +17,30 @@ mod tunnel;
 mod watched;
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use code_assist_core::settings::Settings;
-use code_assist_core::{
-    AdminPort, Admission, Caller, ConnectionEnd, EarlyHead, OnAdmission, Peer, Proxy,
-    RequestBodyError,
-};
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, StatusCode, Version};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use code_assist_core::{Caller, ConnectionEnd, Proxy};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
+use answering::respond;
 use client_stream::{ClientStream, DetectedStream};
-use connection::{ClientConnection, RefusedRequest};
-use early::First;
+use connection::ClientConnection;
 use memory::{ConnectionMemory, ListenerMemory};
 use places::{PlaceGuard, Places};
-use response::{OpenResponse, StallTimeouts, TrackedBody};
+use response::StallTimeouts;
 use watched::WatchedConnection;
 
 /// Limits on how long clients may take.
@@ -190,8 +183,15 @@ struct Server {
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy)]
 struct Origin {
-    peer: Peer,
+    address: IpAddr,
     is_admin: bool,
+}
+
+/// What the requests of a connection share. They count references to this, and not to the server: all
+/// threads would write that count.
+struct ConnectionContext {
+    server: Arc<Server>,
+    origin: Origin,
 }
 
 impl Server {
@@ -211,7 +211,7 @@ impl Server {
             };
             let caller = Caller::new(None, Some(address.ip()));
             let place = port.places.wait_for(caller).await;
-            let origin = Origin { peer: Peer(address.ip()), is_admin: port.is_admin };
+            let origin = Origin { address: address.ip(), is_admin: port.is_admin };
             let memory = ConnectionMemory::new(&self.memory, caller, Arc::clone(&place.place));
             let phase = self.phase.subscribe();
             let server = Arc::clone(self);
@@ -248,107 +248,30 @@ impl Server {
             stall_timeouts: self.stall_timeouts,
         };
         let stream = TokioIo::new(ClientStream::new(detected, Arc::clone(&connection)));
+        let context = Arc::new(ConnectionContext { server: self, origin });
         match connection.version {
             HttpVersion::Http1 => {
                 let service = service_fn(|request| {
                     let response = connection.begin_request();
-                    self.respond(request, origin, response)
+                    respond(&context, request, response)
                 });
-                let serving = self.http1.serve_connection(stream, service).with_upgrades();
+                let serving =
+                    context.server.http1.serve_connection(stream, service).with_upgrades();
                 watched.run(serving, phase).await;
             }
             HttpVersion::Http2 => {
                 // hyper spawns a task for each HTTP/2 request, so that the service cannot borrow.
-                let (server, in_service) = (Arc::clone(&self), Arc::clone(&connection));
+                let in_service = Arc::clone(&connection);
                 let service = service_fn(move |request| {
-                    let server = Arc::clone(&server);
+                    let context = Arc::clone(&context);
                     let response = in_service.begin_request();
-                    async move { server.respond(request, origin, response).await }
+                    async move { respond(&context, request, response).await }
                 });
                 let http2 = http2_server(StreamTasks(connection));
                 watched.run(http2.serve_connection(stream, service), phase).await;
             }
         }
     }
-
-    async fn respond(
-        self: &Arc<Self>,
-        mut request: Request<Incoming>,
-        origin: Origin,
-        open: Result<Arc<OpenResponse>, RefusedRequest>,
-    ) -> Result<http::Response<TrackedBody>, RefusedRequest> {
-        let open = open?;
-        request.extensions_mut().insert(origin.peer);
-        if origin.is_admin {
-            request.extensions_mut().insert(AdminPort);
-        }
-        let version = request.version();
-        let client = tunnel::requested(&mut request);
-        let admission: Arc<dyn OnAdmission> = Arc::clone(&open) as _;
-        request.extensions_mut().insert(Admission(admission));
-        let refusal = open.check(&request).err();
-        let request = request.map(|body| body.map_err(|error| request_body::classify(&error)));
-        // Boxed, so that an idle connection does not reserve space for a request.
-        let mut response = match &refusal {
-            Some(error) => {
-                open.refused();
-                Box::pin(self.proxy.refuse(&self.platform, request, error)).await
-            }
-            None => match self.proxy.early_heartbeat() {
-                None => {
-                    let answer = Box::pin(self.proxy.handle(&self.platform, request));
-                    after_others(answer).await
-                }
-                Some(after) => {
-                    match after_others(Box::pin(self.answer_early(request, after))).await {
-                        First::Answer(response) => response,
-                        First::Head(headers, body) => {
-                            let mut response = http::Response::new(open.with_awaited(body));
-                            *response.headers_mut() = headers;
-                            return Ok(response);
-                        }
-                    }
-                }
-            },
-        };
-        if version < Version::HTTP_2 && (refusal.is_some() || self.proxy.metrics().shutting_down())
-        {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        open.answered(response.body())?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(tunnel::begin(response, client, open));
-        }
-        Ok(response.map(|body| open.with_body(body)))
-    }
-
-    /// Waits for the answer, or for the time after which the head of a stream is sent without it.
-    async fn answer_early<B>(self: &Arc<Self>, mut request: Request<B>, after: Duration) -> First
-    where
-        B: http_body::Body<Data = Bytes, Error: Into<RequestBodyError>> + Send + 'static,
-    {
-        let early = EarlyHead::default();
-        request.extensions_mut().insert(early.clone());
-        let server = Arc::clone(self);
-        let answer = Box::pin(async move { server.proxy.handle(&server.platform, request).await });
-        early::first(answer, early, after).await
-    }
-}
-
-/// The output of a future. If it was there at once, other tasks run before it is returned: hyper answers
-/// many pipelined requests of a connection in one go, and hundreds of such connections would keep the
-/// serving threads from everyone else for seconds. A request that asks upstream waits anyway.
-async fn after_others<F: Future + Unpin>(mut future: F) -> F::Output {
-    let mut polls = 0_u64;
-    let output = poll_fn(|cx| {
-        polls += 1;
-        Pin::new(&mut future).poll(cx)
-    })
-    .await;
-    if polls == 1 {
-        yield_now().await;
-    }
-    output
 }
 
 /// Spawns the tasks of a connection's HTTP/2 streams.
@@ -371,6 +294,9 @@ where
 fn http1_server() -> http1::Builder {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
+    // hyper looks for the end of a client with another buffer of 8 KiB for each request, since the request
+    // holds the one before. The responses look for it themselves.
+    server.half_close(true);
     server
 }
 

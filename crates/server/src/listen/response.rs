@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use code_assist_core::{Caller, ConnectionEnd, Error, OnAdmission, ProxyBody};
+use code_assist_core::{BodyError, Caller, ConnectionEnd, Error, OnAdmission, ProxyBody};
 use http::header::HOST;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -90,6 +90,11 @@ impl OpenResponse {
     /// Waits until the connection is to be closed for its memory.
     pub(super) async fn evicted(&self) {
         self.connection.place.place.evicted().await;
+    }
+
+    /// True if the client has left while it waits for this response.
+    pub(super) fn has_left(&self, cx: &mut Context<'_>) -> bool {
+        self.connection.has_left(cx)
     }
 
     /// An error if the request cannot be processed.
@@ -349,6 +354,9 @@ impl Body for TrackedBody {
         if let Some(TrackedContent::Awaited(awaited)) = &mut this.body {
             let next = awaited.poll_next(cx, &this.response);
             this.response.unread.store(next.is_ready(), Ordering::Relaxed);
+            if next.is_pending() && this.response.has_left(cx) {
+                return Poll::Ready(Some(Err(client_has_left())));
+            }
             match ready!(next) {
                 Next::Answered(body) => this.body = Some(TrackedContent::Answer(body)),
                 Next::Heartbeat(beat) => return Poll::Ready(Some(Ok(this.next_piece(beat)))),
@@ -357,6 +365,9 @@ impl Body for TrackedBody {
         let Some(TrackedContent::Answer(body)) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
         self.response.unread.store(frame.is_ready(), Ordering::Relaxed);
+        if frame.is_pending() && self.response.has_left(cx) {
+            return Poll::Ready(Some(Err(client_has_left())));
+        }
         Poll::Ready(match ready!(frame) {
             // The proxy sends no trailers.
             Some(Ok(frame)) => frame.into_data().ok().map(|bytes| Ok(self.next_piece(bytes))),
@@ -406,6 +417,11 @@ impl Buf for SentBytes {
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
         self.bytes.copy_to_bytes(count)
     }
+}
+
+/// Ends a response whose client has left. hyper closes the connection.
+fn client_has_left() -> BodyError {
+    BodyError::Disconnected("the client has left".to_owned())
 }
 
 /// The memory that a request's head takes, about: its bytes, and the buffer that they were read into.

@@ -4,8 +4,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use code_assist_core::settings::{Layer, Settings, Source};
+use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::yield_now;
 
+use super::answering::after_others;
 use super::*;
 use crate::app::App;
 use crate::store::Store;
@@ -119,6 +122,30 @@ async fn a_client_that_reads_nothing_is_disconnected_and_its_upstream_request_ca
         .expect("the upstream request is cancelled")
         .unwrap();
     assert!(sent < 40_000_000, "bounded by the sockets' own buffers: {sent}");
+}
+
+#[tokio::test]
+async fn an_http1_client_that_leaves_ends_its_upstream_request_before_and_within_the_answer() {
+    let event = "data: {\"response\":{\"a\":\"b\"}}\r\n\r\n";
+    let begun = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{event}");
+    for answer in ["", &begun] {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", upstream.local_addr().unwrap());
+        let listening = Listening::start(&[("CODE_ASSIST_ENDPOINT", &endpoint)]).await;
+        let mut client = TcpStream::connect(listening.address).await.unwrap();
+        client.write_all(STREAM_REQUEST.as_bytes()).await.unwrap();
+        let (mut asked, _) = upstream.accept().await.unwrap();
+        asked.write_all(answer.as_bytes()).await.unwrap();
+        if !answer.is_empty() {
+            assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+        }
+        assert_eq!(listening.proxy.metrics().in_flight(), 1);
+        // A client that closes its own direction has left too.
+        client.shutdown().await.unwrap();
+        let ended = timeout(Duration::from_secs(5), asked.read_to_end(&mut Vec::new())).await;
+        let _ = ended.expect("the upstream request is cancelled");
+        assert_eq!(listening.proxy.metrics().in_flight(), 0);
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ const THREE: [(&str, &str); 2] =
 
 fn from(address: &str, mut request: Request<Payload>) -> Request<Payload> {
     let address: IpAddr = address.parse().expect("a test names a valid address");
-    request.extensions_mut().insert(Peer(address));
+    request.extensions_mut().insert(Peer { address: Some(address), admission: None });
     request
 }
 

@@ -199,7 +199,7 @@ impl Gateway {
                             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                                 return Ok(begin(response, client, open));
                             }
-                            Ok::<_, crate::listen::RefusedRequest>(
+                            Ok::<_, crate::listen::connection::RefusedRequest>(
                                 response.map(|body| open.with_body(body)),
                             )
                         }
