@@ -33,9 +33,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::dialect_texts;
 use crate::dialects;
-use crate::null_platform::{NullPlatform, Pieces, START};
+use crate::line::JsonLine;
+use crate::null_platform::{self, NullPlatform, Pieces, START};
 use crate::texts;
-use crate::{JsonLine, JsonMembers};
 
 /// One hot path.
 pub(crate) struct Case {
@@ -464,12 +464,13 @@ impl Subject {
 /// The shell's log (`crates/server/src/telemetry.rs`), written to nowhere.
 fn log() {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
-    let lines = lines.fmt_fields(JsonMembers).event_format(JsonLine);
+    let lines = lines.event_format(JsonLine);
     let quiet = ["hyper", "hyper_util", "h2", "rustls", "tower"];
     let filter = Targets::new().with_default(Level::INFO);
     let filter = filter.with_targets(quiet.map(|library| (library, Level::WARN)));
     let (filter, _) = tracing_subscriber::reload::Layer::new(filter);
     tracing_subscriber::registry().with(filter).with(lines).init();
+    null_platform::log_requests();
 }
 
 fn settings(more: &[(&str, &str)]) -> Settings {

@@ -26,7 +26,6 @@ use std::time::Instant;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use cases::{CASES, Case, SIZES};
-use line::{JsonLine, JsonMembers};
 
 /// Counts allocations with a few relaxed additions each, so that it hardly shows in the counts.
 #[global_allocator]

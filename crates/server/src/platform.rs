@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
-    Platform, ProcessStats, Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError,
-    SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp, TraceId,
-    UsageBatch, UsageRow,
+    Platform, ProcessStats, Rate, RateStanding, RequestBodyError, RequestLine, RequestRecord,
+    RsaKey, SendError, SharedReservation, SharedStanding, SignError, StoreError, StoreStats,
+    Timestamp, TraceId, UsageBatch, UsageRow,
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
@@ -276,6 +276,10 @@ impl Platform for TokioPlatform {
             (None, Some(traces)) => traces.write(ended, record),
             (None, None) => {}
         }
+    }
+
+    fn log_request(&self, line: &RequestLine<'_>) {
+        telemetry::log_request(line);
     }
 
     fn spawn_job(&self, job: BackgroundJob) {

@@ -16,14 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use tracing::Span;
-use tracing::span::EnteredSpan;
 
 use crate::caller::Caller;
 use crate::dialect::{Dialect, LeftOut, Operation};
 use crate::error::Error;
 use crate::google::usage::TokenUsage;
-use crate::ids::RequestId;
+use crate::ids;
 use crate::keys::KeyHolder;
 use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
 use crate::platform::Platform;
@@ -34,6 +32,7 @@ use crate::policy::in_flight::InFlightGuard;
 use crate::policy::memory::MemoryReservation;
 use crate::provider::request::CountedFor;
 use crate::record::RequestSpans;
+use crate::request_ids::{self, RequestId, RequestIds};
 use crate::time::Monotonic;
 use crate::trace::TraceContext;
 
@@ -173,7 +172,7 @@ impl<P: Platform> RequestContext<P> {
     ) -> Self {
         metrics.request_began(true);
         let sent = ClientHeaders::of(headers);
-        let id = RequestId::of(platform, sent.request_id);
+        let id = ids::request_id(platform, sent.request_id);
         let trace = TraceContext::of(sent.traceparent, headers, || platform.random());
         let mut context = Self::of(platform, metrics, (id, trace), received, true);
         context.deadline = sent.server_timeout.and_then(|timeout| Deadline::of(timeout, received));
@@ -389,7 +388,9 @@ impl<P: Platform> RequestContext<P> {
         let after = call.end(scope, outcomes, self.body_hash, tries, now);
         self.metrics.breaker(self.endpoint(), after.state);
         if let (true, BreakerScope::Model(of)) = (after.model_opened, scope) {
-            let _span = self.span_for_logs();
+            // The answer's body is sent after the request was polled.
+            let mut ids = RequestIds::current().or_else(|| Some(self.ids()));
+            let _entered = request_ids::enter(&mut ids);
             tracing::warn!(
                 model = of.model,
                 method = of.operation,
@@ -425,20 +426,9 @@ impl<P: Platform> RequestContext<P> {
         server_timing::header(&self.timings, self.timings.overhead(self.received, now))
     }
 
-    /// The span whose fields every log line of the request carries. It is at error level, so that it is kept at
-    /// every `LOG_LEVEL`.
-    pub(crate) fn span(&self) -> Span {
-        // The text is made only if there is a log.
-        tracing::error_span!(
-            "request",
-            request_id = self.id.as_str(),
-            trace_id = self.trace.id_text().as_str()
-        )
-    }
-
-    /// The request's span, for a line that is written while the answer's body is sent.
-    fn span_for_logs(&self) -> Option<EnteredSpan> {
-        Span::current().is_none().then(|| self.span().entered())
+    /// What every log line of the request carries.
+    pub(crate) fn ids(&self) -> RequestIds {
+        RequestIds { request_id: self.id.clone(), trace_id: self.trace.id() }
     }
 
     fn access_log(&self, now: Monotonic) -> AccessLogRecord<'_> {
@@ -502,8 +492,10 @@ impl<P: Platform> Drop for RequestContext<P> {
         }
         let is_own_refusal = self.outcome == RequestOutcome::Refused && !self.asked_upstream;
         match self.error.filter(|_| is_own_refusal) {
-            Some(reason) => self.metrics.log_refusal(&record, reason, self.peer, now),
-            None => record.emit(None),
+            Some(reason) => self.metrics.log_refusal(reason, now, || {
+                self.platform.log_request(&record.line(self.peer));
+            }),
+            None => self.platform.log_request(&record.line(None)),
         }
     }
 }

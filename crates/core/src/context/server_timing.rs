@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::Timings;
+use crate::time::micros;
 
 /// The value of `server-timing`, in milliseconds.
 pub(super) fn header(timings: &Timings, overhead: Duration) -> HeaderValue {
@@ -29,7 +30,7 @@ struct ServerTiming {
 
 impl ServerTiming {
     fn push_millis(&mut self, name: &str, took: Duration) {
-        let micros = took.as_secs() * 1_000_000 + (u64::from(took.subsec_nanos()) + 500) / 1000;
+        let micros = micros(took);
         self.push(name.as_bytes());
         self.push_number(micros / 1000);
         let digit = |place| b'0' + (micros / place % 10) as u8;

@@ -39,7 +39,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body;
-use tracing::{Instrument, Span};
 
 use crate::access;
 use crate::body::ProxyBody;
@@ -59,6 +58,7 @@ use crate::policy::budget::ProcessId;
 use crate::policy::call_signatures::CallSignatures;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
+use crate::request_ids::{self, RequestIds};
 use crate::settings::Settings;
 use crate::upstream::{Upstream, Upstreams};
 
@@ -135,11 +135,11 @@ impl Proxy {
         let mut body = pin!(body);
         let mut context =
             RequestContext::new(platform, &self.metrics, &parts.headers, platform.now());
-        let span = context.span();
+        let ids = Some(context.ids());
         let route = self.route(&parts, &mut context);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
         let answered =
-            caught(&span, pin!(self.answer(&parts, route, body.as_mut(), &mut context))).await;
+            caught(ids, pin!(self.answer(&parts, route, body.as_mut(), &mut context))).await;
         let answer = match answered {
             Ok(answer) => answer,
             Err(error) => {
@@ -194,7 +194,7 @@ impl Proxy {
         // Shutdown waits for it: a refresh that is cut off could lose the refresh token that Google
         // has just rotated.
         let _in_flight = RequestContext::own(platform, &self.metrics, platform.now());
-        self.run(platform, job.job).instrument(job.span).await;
+        request_ids::within(job.ids, pin!(self.run(platform, job.job))).await;
     }
 
     async fn run<P: Platform>(&self, platform: &P, job: Job) {
@@ -369,14 +369,14 @@ impl Proxy {
     }
 }
 
-/// Polls inside the request's span, so that every log line carries the request's id. A panic is a bug
+/// Polls with the request's ids, so that every log line carries them. A panic is a bug
 /// of the proxy: it costs its own request and no other.
 async fn caught<T>(
-    span: &Span,
+    mut ids: Option<RequestIds>,
     mut life: Pin<&mut impl Future<Output = Result<T, Error>>>,
 ) -> Result<T, Error> {
     poll_fn(|cx| {
-        let _entered = span.enter();
+        let _entered = request_ids::enter(&mut ids);
         catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(cx))).unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().copied();
             let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
