@@ -54,6 +54,7 @@ mod proxy;
 mod record;
 mod request_ids;
 mod request_line;
+mod request_texts;
 pub mod settings;
 mod signing;
 mod sse;

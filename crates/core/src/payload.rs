@@ -1,20 +1,24 @@
 //! A request body in pieces, such as an envelope's head, the client's own bytes, the envelope's
 //! tail.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hasher};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use smallvec::SmallVec;
 
 /// A sequence of byte buffers, which are not copied. A clone, as a retry makes it, only counts
 /// references.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Payload {
-    pieces: VecDeque<Bytes>,
+    /// `None` if there are none. The body of every request is cloned once, in case it has to be sent again.
+    pieces: Option<Arc<SmallVec<[Bytes; USUAL_PIECES]>>>,
+    /// The position of the first piece that has not been taken.
+    next: usize,
     len: u64,
 }
 
@@ -34,7 +38,7 @@ impl Payload {
         let piece = piece.into();
         if !piece.is_empty() {
             self.len += piece.len() as u64;
-            self.pieces.push_back(piece);
+            self.all().push(piece);
         }
     }
 
@@ -43,26 +47,35 @@ impl Payload {
         let piece = piece.into();
         if !piece.is_empty() {
             self.len += piece.len() as u64;
-            self.pieces.push_front(piece);
+            let next = self.next;
+            self.all().insert(next, piece);
         }
     }
 
     /// Adds all pieces of another payload at the end.
-    pub fn append(&mut self, other: Self) {
+    pub fn append(&mut self, other: &Self) {
         self.len += other.len;
-        self.pieces.extend(other.pieces);
+        self.all().extend(other.left().iter().cloned());
     }
 
     /// The pieces in order.
     pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
-        self.pieces.iter()
+        self.left().iter()
+    }
+
+    fn left(&self) -> &[Bytes] {
+        self.pieces.as_ref().map_or(&[], |pieces| &pieces[self.next..])
+    }
+
+    fn all(&mut self) -> &mut SmallVec<[Bytes; USUAL_PIECES]> {
+        Arc::make_mut(self.pieces.get_or_insert_default())
     }
 
     /// A hash of the pieces without the first `skip` and the last `skip`: of their length, and of `most`
     /// bytes at each end. Payloads that differ in between only have equal hashes.
     pub fn hash_of_ends(&self, skip: usize, most: usize) -> u64 {
-        let count = self.pieces.len().saturating_sub(2 * skip);
-        let pieces = || self.pieces.iter().skip(skip).take(count);
+        let count = self.left().len().saturating_sub(2 * skip);
+        let pieces = || self.left().iter().skip(skip).take(count);
         let mut hasher = DefaultHasher::new();
         hasher.write_usize(pieces().map(Bytes::len).sum());
         let mut left = most;
@@ -82,10 +95,10 @@ impl Payload {
 
     /// All bytes in one buffer. Copies unless there is one piece only: not for the hot path.
     pub fn to_bytes(&self) -> Bytes {
-        match self.pieces.len() {
-            0 => Bytes::new(),
-            1 => self.pieces[0].clone(),
-            _ => self.pieces.iter().flatten().copied().collect(),
+        match self.left() {
+            [] => Bytes::new(),
+            [piece] => piece.clone(),
+            pieces => pieces.iter().flatten().copied().collect(),
         }
     }
 }
@@ -106,16 +119,78 @@ impl Body for Payload {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(piece) = self.pieces.pop_front() else { return Poll::Ready(None) };
+        let next = self.next;
+        let piece = self.pieces.as_mut().and_then(|pieces| match Arc::get_mut(pieces) {
+            // Its memory is free as soon as it is sent.
+            Some(own) => own.get_mut(next).map(std::mem::take),
+            None => pieces.get(next).cloned(),
+        });
+        let Some(piece) = piece else { return Poll::Ready(None) };
+        self.next += 1;
         self.len -= piece.len() as u64;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
+        self.left().is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.len)
+    }
+}
+
+/// The head of an envelope, the client's own bytes, and the envelope's tail.
+const USUAL_PIECES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn taken(payload: &mut Payload) -> Vec<Bytes> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut pieces = Vec::new();
+        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *payload).poll_frame(&mut context) {
+            pieces.push(frame.into_data().unwrap());
+        }
+        pieces
+    }
+
+    fn four() -> Payload {
+        let mut payload = Payload::from(Bytes::from_static(b"b"));
+        payload.push_front("a");
+        payload.push("c");
+        payload.push("");
+        payload.append(&Bytes::from_static(b"d").into());
+        payload
+    }
+
+    #[test]
+    fn a_clone_is_sent_whole_after_the_first_one_was() {
+        let kept = four();
+        for mut sent in [kept.clone(), kept.clone()] {
+            assert_eq!((sent.len(), sent.is_end_stream()), (4, false));
+            assert_eq!(taken(&mut sent), ["a", "b", "c", "d"]);
+            assert_eq!((sent.len(), sent.is_end_stream(), sent.to_bytes().len()), (0, true, 0));
+        }
+        assert_eq!(kept.to_bytes(), "abcd");
+    }
+
+    #[test]
+    fn a_piece_that_was_taken_is_not_held_and_others_may_follow() {
+        let mut payload = four();
+        let whole = Bytes::from(vec![b'x'; 10]);
+        payload.push_front(whole.clone());
+        let mut context = Context::from_waker(Waker::noop());
+        let first = Pin::new(&mut payload).poll_frame(&mut context);
+        drop(first);
+        assert!(whole.is_unique());
+        payload.push_front("front");
+        payload.push("end");
+        assert_eq!(payload.to_bytes(), "frontabcdend");
+        assert_eq!(taken(&mut payload), ["front", "a", "b", "c", "d", "end"]);
+        assert_eq!(Payload::default().to_bytes(), "");
     }
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 
 use http::HeaderValue;
 
+use crate::request_texts::RequestTexts;
 use crate::trace::{TraceId, hex};
 
 /// The `x-request-id` of one request. It costs no allocation unless the client has sent its own.
@@ -40,10 +41,10 @@ impl RequestId {
     }
 
     /// As the answer has it.
-    pub(crate) fn to_header(&self) -> HeaderValue {
+    pub(crate) fn to_header(&self, texts: &mut RequestTexts) -> HeaderValue {
         match self {
             Self::Client(id) => id.clone(),
-            Self::New(id) => HeaderValue::from_bytes(id).expect("hex digits are visible ASCII"),
+            Self::New(id) => texts.header(id),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the bottom up. A module may import those before it and those that
 /// share its row.
 const LAYERS: &[&[&str]] = &[
-    &["time", "failure", "sync", "trace", "request_ids"],
+    &["time", "failure", "sync", "trace", "request_ids", "request_texts"],
     &["caller", "collected", "payload", "json", "signing", "sse"],
     &["google"],
     &["policy"],

@@ -21,6 +21,7 @@ use code_assist_core::internals::policy::token::{self, IssuedToken, TokenState};
 use code_assist_core::internals::provider::code_assist::adapt;
 use code_assist_core::internals::provider::code_assist::envelope::{self, Envelope};
 use code_assist_core::internals::provider::code_assist::models;
+use code_assist_core::internals::request_texts::RequestTexts;
 use code_assist_core::internals::sizes;
 use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_core::{Caller, Monotonic, Payload, Proxy, ProxyBody};
@@ -219,7 +220,7 @@ fn wrapping(body: Bytes) -> Rounds {
     Rounds::on((body, project), |(body, project)| {
         let adapted = adapt::generate(body).expect("the body is JSON");
         let envelope = Envelope { model: MODEL, project, prompt_id: PROMPT_ID };
-        black_box(envelope.wrap(adapted.request));
+        black_box(envelope.wrap(adapted.request, &mut RequestTexts::default()));
     })
 }
 

@@ -288,7 +288,10 @@ fn a_request_without_an_id_of_its_own_logs_with_the_id_that_its_answer_names() {
     let id = answer.header(REQUEST_ID);
     assert!(id.starts_with("req_"), "{id}");
     let requests = requests_of(&log, "the key-value store cannot be read");
-    assert!(!requests.is_empty() && requests.iter().all(|found| *found == Some(id)), "{requests:?}");
+    assert!(
+        !requests.is_empty() && requests.iter().all(|found| *found == Some(id)),
+        "{requests:?}"
+    );
 }
 
 #[test]

@@ -47,6 +47,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        // The line of a request names its ids itself. No member may occur twice.
+        if event.fields().any(|field| field.name() == "request_id") {
+            return self.0.format_event(context, writer, event);
+        }
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
         RequestIds::with_current(|ids| match (line.strip_suffix("}\n"), ids) {

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use crate::caller::Caller;
@@ -33,6 +34,7 @@ use crate::policy::memory::MemoryReservation;
 use crate::provider::request::CountedFor;
 use crate::record::RequestSpans;
 use crate::request_ids::{self, RequestId, RequestIds};
+use crate::request_texts::RequestTexts;
 use crate::time::Monotonic;
 use crate::trace::TraceContext;
 
@@ -90,7 +92,9 @@ pub(crate) struct RequestContext<P: Platform> {
     /// An access token was at hand; `None` when none was needed.
     pub(crate) token_at_hand: Option<bool>,
     /// Google's own trace id.
-    pub(crate) google_trace_id: String,
+    pub(crate) google_trace_id: Bytes,
+    /// What is written for this request.
+    pub(crate) texts: RequestTexts,
     /// The last token counts.
     pub(crate) usage: TokenUsage,
     pub(crate) bytes_in: u64,
@@ -220,7 +224,8 @@ impl<P: Platform> RequestContext<P> {
             stream: false,
             proves_quota: false,
             token_at_hand: None,
-            google_trace_id: String::new(),
+            google_trace_id: Bytes::new(),
+            texts: RequestTexts::default(),
             usage: TokenUsage::default(),
             bytes_in: 0,
             bytes_out: 0,
@@ -302,9 +307,8 @@ impl<P: Platform> RequestContext<P> {
     }
 
     /// Begins the span of the next try, whose id upstream gets.
-    pub(crate) fn begin_try(&mut self) -> &TraceContext {
+    pub(crate) fn begin_try(&mut self) {
         self.trace.begin_span(self.platform.random());
-        &self.trace
     }
 
     /// Keeps a concurrency permit until upstream's answer has ended.
@@ -422,8 +426,9 @@ impl<P: Platform> RequestContext<P> {
     }
 
     /// The value of `server-timing`.
-    pub(crate) fn server_timing(&self, now: Monotonic) -> HeaderValue {
-        server_timing::header(&self.timings, self.timings.overhead(self.received, now))
+    pub(crate) fn server_timing(&mut self, now: Monotonic) -> HeaderValue {
+        let overhead = self.timings.overhead(self.received, now);
+        server_timing::header(&self.timings, overhead, &mut self.texts)
     }
 
     /// What every log line of the request carries.
@@ -450,7 +455,7 @@ impl<P: Platform> RequestContext<P> {
                 CacheUse::Asked(result) => Some(result),
                 CacheUse::NotRepeatable | CacheUse::Untouched => None,
             },
-            google_trace_id: &self.google_trace_id,
+            google_trace_id: str::from_utf8(&self.google_trace_id).unwrap_or_default(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             usage: self.usage,

@@ -126,12 +126,22 @@ impl Proxy {
     }
 
     /// Answers one request. Dropping the future, or the answer's body, is the client going away.
-    pub async fn handle<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+    pub fn handle<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         platform: &P,
         request: Request<B>,
-    ) -> Response<ProxyBody<P>> {
+    ) -> impl Future<Output = Response<ProxyBody<P>>> {
+        // Taken apart here: the future would have a place for the request and one for its parts.
         let (parts, body) = request.into_parts();
+        self.handle_parts(platform, parts, body)
+    }
+
+    async fn handle_parts<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+        &self,
+        platform: &P,
+        parts: Parts,
+        body: B,
+    ) -> Response<ProxyBody<P>> {
         let mut body = pin!(body);
         let mut context =
             RequestContext::new(platform, &self.metrics, &parts.headers, platform.now());
