@@ -4,46 +4,14 @@ use http::HeaderValue;
 
 use crate::access;
 use crate::platform::Platform;
+use crate::request_ids::RequestId;
 use crate::trace::hex;
 
-/// The `x-request-id` of one request. It costs no allocation unless the client has sent its own.
-#[derive(Debug, Clone)]
-pub(crate) enum RequestId {
-    /// The client's own: visible ASCII.
-    Client(HeaderValue),
-    /// `req_` and sixteen hex digits.
-    New([u8; 20]),
-}
-
-impl RequestId {
-    /// For work that is no client's.
-    pub(crate) const NONE: Self = Self::New(*b"req_0000000000000000");
-
-    /// The client's own id if it is well-formed, else a new one.
-    pub(crate) fn of<P: Platform>(platform: &P, sent: Option<&HeaderValue>) -> Self {
-        if let Some(id) = sent.filter(|id| access::is_forwardable_request_id(id)) {
-            return Self::Client(id.clone());
-        }
-        let mut id = *b"req_0000000000000000";
-        id[4..].copy_from_slice(&hex(platform.random()));
-        Self::New(id)
-    }
-
-    /// As logs have it.
-    pub(crate) fn as_str(&self) -> &str {
-        let bytes = match self {
-            Self::Client(id) => id.as_bytes(),
-            Self::New(id) => id,
-        };
-        std::str::from_utf8(bytes).expect("both kinds are ASCII")
-    }
-
-    /// As the answer has it.
-    pub(crate) fn to_header(&self) -> HeaderValue {
-        match self {
-            Self::Client(id) => id.clone(),
-            Self::New(id) => HeaderValue::from_bytes(id).expect("hex digits are visible ASCII"),
-        }
+/// The client's own `x-request-id` if it is well-formed, else a new one.
+pub(crate) fn request_id<P: Platform>(platform: &P, sent: Option<&HeaderValue>) -> RequestId {
+    match sent.filter(|id| access::is_forwardable_request_id(id)) {
+        Some(id) => RequestId::Client(id.clone()),
+        None => RequestId::new(platform.random()),
     }
 }
 

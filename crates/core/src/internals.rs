@@ -43,6 +43,11 @@ pub mod provider {
     }
 }
 
+/// Small texts of a request.
+pub mod request_texts {
+    pub use crate::request_texts::*;
+}
+
 /// Server-sent events.
 pub mod sse {
     pub use crate::sse::*;

@@ -1,25 +1,24 @@
 //! Background jobs: work that a request starts and does not wait for. A job is plain data, since the core
 //! cannot spawn; the shell runs it.
 
-use tracing::Span;
-
 use crate::policy::cache::{CacheKey, CachedAnswer};
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
+use crate::request_ids::RequestIds;
 
 /// A job for the shell to run with `proxy.run_job(platform, job)`.
 #[derive(Debug)]
 #[must_use = "the work is lost when it is dropped"]
 pub struct BackgroundJob {
     pub(crate) job: Job,
-    /// The span of the request that started it: the log lines of the job carry that request's id.
-    pub(crate) span: Span,
+    /// Those of the request that started it, which the log lines of the job carry.
+    pub(crate) ids: Option<RequestIds>,
 }
 
 impl BackgroundJob {
     /// A job of the request that is being polled.
     pub(crate) fn new(job: Job) -> Self {
-        Self { job, span: Span::current() }
+        Self { job, ids: RequestIds::current() }
     }
 }
 

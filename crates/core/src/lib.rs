@@ -52,6 +52,9 @@ mod policy;
 mod provider;
 mod proxy;
 mod record;
+mod request_ids;
+mod request_line;
+mod request_texts;
 pub mod settings;
 mod shards;
 mod signing;
@@ -77,7 +80,7 @@ pub use google::usage::TokenUsage;
 pub use job::BackgroundJob;
 pub use keys::label as key_label;
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
-pub use payload::Payload;
+pub use payload::{Payload, PayloadBuf};
 pub use platform::{
     AdminPort, BodyError, CredentialFile, OnAdmission, Peer, Platform, ProcessStats,
     RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
@@ -93,6 +96,8 @@ pub use policy::wait_queue::{Ticket, WaitQueue};
 pub use proxy::check::{Step, StepResult, UpstreamModels};
 pub use proxy::{EarlyHead, Proxy};
 pub use record::{RequestRecord, RequestSpans, RequestStep, StepKind, UpstreamTry};
+pub use request_ids::RequestIds;
+pub use request_line::RequestLine;
 pub use shards::{Credits, Replica, Replicas, Sharded};
 pub use signing::{RsaKey, SignError};
 pub use time::{Monotonic, Timestamp};

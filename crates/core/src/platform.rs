@@ -21,6 +21,7 @@ use crate::payload::Payload;
 use crate::policy::budget::{Day, SharedReservation, SharedStanding, UsageBatch, UsageRow};
 use crate::policy::lock::{FencingToken, LockResult};
 use crate::record::RequestRecord;
+use crate::request_line::RequestLine;
 use crate::signing::{RsaKey, SignError};
 use crate::time::{Monotonic, Timestamp};
 use crate::trace::TraceId;
@@ -271,6 +272,13 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Takes what is known of a request that has ended. It must not block.
     fn record(&self, record: RequestRecord) {
         let _ = record;
+    }
+
+    /// Logs a request that has ended. It must not block.
+    ///
+    /// By default its line is an event like all other lines.
+    fn log_request(&self, line: &RequestLine<'_>) {
+        line.emit();
     }
 
     /// Runs `proxy.run_job(platform, job)` soon, even if the current request ends before.

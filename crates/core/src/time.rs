@@ -40,6 +40,16 @@ impl Monotonic {
     }
 }
 
+/// Whole microseconds, rounded.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    duration.as_secs() * 1_000_000 + (u64::from(duration.subsec_nanos()) + 500) / 1000
+}
+
+/// Milliseconds to three decimals, since the clock counts microseconds.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    micros(duration) as f64 / 1000.0
+}
+
 impl Add<Duration> for Monotonic {
     type Output = Self;
 

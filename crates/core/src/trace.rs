@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::request_texts::RequestTexts;
+
 /// The id of a trace. It is not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(pub u128);
@@ -115,7 +117,7 @@ impl TraceContext {
     }
 
     /// Sets the headers of a try.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write(&self, headers: &mut HeaderMap, texts: &mut RequestTexts) {
         if self.id == [0; 2] {
             headers.remove(TRACEPARENT);
             return;
@@ -124,8 +126,7 @@ impl TraceContext {
         text[3..35].copy_from_slice(&self.id_text().0);
         text[36..52].copy_from_slice(&hex(self.span));
         text[54] = b'0' + self.flags;
-        let value = HeaderValue::from_bytes(&text).expect("hex digits are visible ASCII");
-        put(headers, &TRACEPARENT, value);
+        put(headers, &TRACEPARENT, texts.header(&text));
         if let Some(state) = &self.state {
             headers.insert(TRACESTATE, HeaderValue::clone(state));
         }
@@ -248,7 +249,7 @@ mod tests {
     fn sent(trace: &mut TraceContext) -> HeaderMap {
         let mut headers = HeaderMap::new();
         trace.begin_span(0xab);
-        trace.write(&mut headers);
+        trace.write(&mut headers, &mut RequestTexts::default());
         headers
     }
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the bottom up. A module may import those before it and those that
 /// share its row.
 const LAYERS: &[&[&str]] = &[
-    &["time", "failure", "shards", "sync", "trace"],
+    &["time", "failure", "shards", "sync", "trace", "request_ids", "request_texts"],
     &["caller", "collected", "payload", "json", "signing", "sse"],
     &["google"],
     &["policy"],
-    &["job", "record"],
+    &["job", "record", "request_line"],
     &["platform"],
     &["error"],
     &["settings"],

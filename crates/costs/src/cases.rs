@@ -21,6 +21,7 @@ use code_assist_core::internals::policy::token::{self, IssuedToken, TokenState};
 use code_assist_core::internals::provider::code_assist::adapt;
 use code_assist_core::internals::provider::code_assist::envelope::{self, Envelope};
 use code_assist_core::internals::provider::code_assist::models;
+use code_assist_core::internals::request_texts::RequestTexts;
 use code_assist_core::internals::sizes;
 use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_core::{Caller, Monotonic, Payload, Proxy, ProxyBody};
@@ -33,9 +34,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::dialect_texts;
 use crate::dialects;
-use crate::null_platform::{NullPlatform, Pieces, START};
+use crate::line::JsonLine;
+use crate::null_platform::{self, NullPlatform, Pieces, START};
 use crate::texts;
-use crate::{JsonLine, JsonMembers};
 
 /// One hot path.
 pub(crate) struct Case {
@@ -223,7 +224,7 @@ fn wrapping(body: Bytes) -> Rounds {
     Rounds::on((body, project), |(body, project)| {
         let adapted = adapt::generate(body).expect("the body is JSON");
         let envelope = Envelope { model: MODEL, project, prompt_id: PROMPT_ID };
-        black_box(envelope.wrap(adapted.request));
+        black_box(envelope.wrap(adapted.request, &mut RequestTexts::default()));
     })
 }
 
@@ -468,12 +469,13 @@ impl Subject {
 /// The shell's log (`crates/server/src/telemetry.rs`), written to nowhere.
 fn log() {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
-    let lines = lines.fmt_fields(JsonMembers).event_format(JsonLine);
+    let lines = lines.event_format(JsonLine);
     let quiet = ["hyper", "hyper_util", "h2", "rustls", "tower"];
     let filter = Targets::new().with_default(Level::INFO);
     let filter = filter.with_targets(quiet.map(|library| (library, Level::WARN)));
     let (filter, _) = tracing_subscriber::reload::Layer::new(filter);
     tracing_subscriber::registry().with(filter).with(lines).init();
+    null_platform::log_requests();
 }
 
 fn settings(more: &[(&str, &str)]) -> Settings {

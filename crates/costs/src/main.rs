@@ -27,7 +27,6 @@ use std::time::Instant;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use cases::{CASES, Case, SIZES};
-use line::{JsonLine, JsonMembers};
 use null_platform::CLOCK_READS;
 
 /// Counts allocations with a few relaxed additions each, so that it hardly shows in the counts.

@@ -1,9 +1,10 @@
 //! A platform that costs next to nothing, so that what is counted is the core's.
 
 use std::future::Future;
+use std::hint::black_box;
 use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,10 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, BodyError, Caller, CredentialFile, Day, FencingToken, Monotonic, Payload,
-    Platform, Proxy, SendError, StoreError, Timestamp, UsageRow,
+    Platform, Proxy, RequestLine, SendError, StoreError, Timestamp, UsageRow,
 };
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
+
+use crate::line::with_request_line;
 
 /// A clock that advances with each reading, and one prepared answer.
 #[derive(Debug, Clone, Default)]
@@ -159,10 +162,25 @@ impl Platform for NullPlatform {
         }
     }
 
+    fn log_request(&self, line: &RequestLine<'_>) {
+        if LOGS_REQUESTS.load(Relaxed) {
+            with_request_line(line, |line| {
+                black_box(line);
+            });
+        }
+    }
+
     fn spawn_job(&self, job: BackgroundJob) {
         lock(&self.0.jobs).push(job);
     }
 }
+
+/// Has the lines of requests made from now on.
+pub(crate) fn log_requests() {
+    LOGS_REQUESTS.store(true, Relaxed);
+}
+
+static LOGS_REQUESTS: AtomicBool = AtomicBool::new(false);
 
 /// A timer on the platform's clock.
 #[derive(Debug)]

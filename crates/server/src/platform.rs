@@ -12,8 +12,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
-    Platform, ProcessStats, Rate, RateStanding, Replica, RequestBodyError, RequestRecord, RsaKey,
-    SendError, SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp,
+    Platform, ProcessStats, Rate, RateStanding, Replica, RequestBodyError, RequestLine, RequestRecord,
+    RsaKey, SendError, SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp,
     TraceId, UsageBatch, UsageRow,
 };
 use http::{Request, Response};
@@ -292,6 +292,10 @@ impl Platform for TokioPlatform {
             (None, Some(traces)) => traces.write(ended, record),
             (None, None) => {}
         }
+    }
+
+    fn log_request(&self, line: &RequestLine<'_>) {
+        telemetry::log_request(line);
     }
 
     fn spawn_job(&self, job: BackgroundJob) {

@@ -9,6 +9,7 @@ use code_assist_core::internals::json::Cursor;
 use code_assist_core::internals::json::lenient::{NAMES, NormalizeError, Normalized, normalize};
 use code_assist_core::internals::provider::code_assist::adapt::{count, generate};
 use code_assist_core::internals::provider::code_assist::envelope::{Envelope, wrap_count};
+use code_assist_core::internals::request_texts::RequestTexts;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -297,7 +298,7 @@ pub fn check_normalize(text: &[u8]) {
 
     if let Ok(adapted) = generate(&written) {
         let sent = Envelope { model: "m", project: &"p".into(), prompt_id: "i" }
-            .wrap(adapted.request)
+            .wrap(adapted.request, &mut RequestTexts::default())
             .to_bytes();
         let keys = read_strict(&sent).expect("what is sent is strict JSON").keys();
         assert_eq!(keys, ["model", "project", "user_prompt_id", "request"]);

@@ -1,4 +1,4 @@
-//! The log of a request: its access log line, and the span around every other line.
+//! The log of a request: its access log line, and the ids of every other line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,16 +6,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use code_assist_core::{Peer, Proxy};
+use code_assist_core::{Peer, Proxy, RequestIds};
 use code_assist_testkit::client::{Answer, all, ask, get, later, post, with};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber, span};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::registry::Registry;
 
 #[test]
 fn the_access_log_line_of_a_request_has_every_key_and_no_secret() {
@@ -137,7 +137,7 @@ fn a_failover_is_logged_with_its_request_and_in_the_access_log_line() {
             assert_eq!(script.run(&proxy, ask(&proxy, &script, request)).status, 200);
         }
     });
-    assert_eq!(spans_of(&log, "an upstream cannot serve the request"), [Some("req-moved")]);
+    assert_eq!(requests_of(&log, "an upstream cannot serve the request"), [Some("req-moved")]);
     let field = |line: &Line, name: &str| line.fields.get(name).cloned().unwrap_or_default();
     let lines: Vec<[String; 3]> = log
         .iter()
@@ -182,20 +182,20 @@ fn calls_that_a_client_has_not_got_are_in_the_access_log_line() {
 }
 
 #[test]
-fn a_warning_about_the_store_is_in_the_span_of_its_request() {
+fn a_warning_about_the_store_has_the_id_of_its_request() {
     let log = logged(|| {
         let script = ScriptedPlatform::new(google());
         let (script, proxy) = with_failing_store(&script);
         let request = with(post(GENERATE, REPEATABLE), REQUEST_ID, "req-store");
         assert_eq!(script.run(&proxy, ask(&proxy, &script, request)).status, 200);
     });
-    let spans = spans_of(&log, "the key-value store cannot be read");
-    assert!(!spans.is_empty(), "{log:?}");
-    assert!(spans.iter().all(|id| *id == Some("req-store")), "{spans:?}");
+    let requests = requests_of(&log, "the key-value store cannot be read");
+    assert!(!requests.is_empty(), "{log:?}");
+    assert!(requests.iter().all(|id| *id == Some("req-store")), "{requests:?}");
 }
 
 #[test]
-fn a_panic_is_logged_in_the_span_of_its_request() {
+fn a_panic_is_logged_with_the_id_of_its_request() {
     let log = logged(|| {
         let script = ScriptedPlatform::new(google_but(|request| {
             assert!(!request.is(":generateContent"), "the test's own bug");
@@ -205,11 +205,11 @@ fn a_panic_is_logged_in_the_span_of_its_request() {
         let request = with(post(GENERATE, HELLO), REQUEST_ID, "req-panic");
         assert_eq!(script.run(&proxy, ask(&proxy, &script, request)).status, 500);
     });
-    assert_eq!(spans_of(&log, "a bug in the proxy"), [Some("req-panic")]);
+    assert_eq!(requests_of(&log, "a bug in the proxy"), [Some("req-panic")]);
 }
 
 #[test]
-fn a_background_job_logs_in_the_span_of_the_request_that_started_it() {
+fn a_background_job_logs_with_the_id_of_the_request_that_started_it() {
     let log = logged(|| {
         let script = ScriptedPlatform::new(google_but(|request| {
             request.is(":loadCodeAssist").then(|| Reply::status(403, "{}"))
@@ -218,7 +218,7 @@ fn a_background_job_logs_in_the_span_of_the_request_that_started_it() {
         let request = with(post(GENERATE, HELLO), REQUEST_ID, "req-job");
         assert_ne!(script.run(&proxy, ask(&proxy, &script, request)).status, 200);
     });
-    assert_eq!(spans_of(&log, "no project"), [Some("req-job")]);
+    assert_eq!(requests_of(&log, "no project"), [Some("req-job")]);
 }
 
 #[test]
@@ -230,12 +230,15 @@ fn a_warning_has_its_request_id_at_the_log_level_warn_too() {
         script.run(&proxy, ask(&proxy, &script, request));
     });
     assert!(log.iter().all(|line| line.target != "request"), "{log:?}");
-    let spans = spans_of(&log, "the key-value store cannot be read");
-    assert!(!spans.is_empty() && spans.iter().all(|span| *span == Some("req-warn")), "{spans:?}");
+    let requests = requests_of(&log, "the key-value store cannot be read");
+    assert!(
+        !requests.is_empty() && requests.iter().all(|id| *id == Some("req-warn")),
+        "{requests:?}"
+    );
 }
 
 #[test]
-fn interleaved_requests_log_in_their_own_spans() {
+fn interleaved_requests_log_with_their_own_ids() {
     let log = logged(|| {
         // Each request waits, and then panics in a later poll than its first one.
         let mut tried = BTreeMap::new();
@@ -261,11 +264,11 @@ fn interleaved_requests_log_in_their_own_spans() {
         assert!(answers.iter().all(|answer| answer.status == 500), "{answers:?}");
     });
     // The second request comes while the first one waits for its retry.
-    let in_spans = log.iter().filter(|line| line.target != "request" && line.span.is_some());
-    let mut lines: Vec<(&str, &str)> = in_spans
+    let of_requests = log.iter().filter(|line| line.target != "request" && line.request.is_some());
+    let mut lines: Vec<(&str, &str)> = of_requests
         .map(|line| {
             let is_bug = line.fields["message"].contains("a bug in the proxy");
-            (if is_bug { "bug" } else { "store" }, line.span.as_deref().unwrap_or_default())
+            (if is_bug { "bug" } else { "store" }, line.request.as_deref().unwrap_or_default())
         })
         .collect();
     lines.dedup();
@@ -284,8 +287,11 @@ fn a_request_without_an_id_of_its_own_logs_with_the_id_that_its_answer_names() {
     let answer = answered.expect("the request was answered");
     let id = answer.header(REQUEST_ID);
     assert!(id.starts_with("req_"), "{id}");
-    let spans = spans_of(&log, "the key-value store cannot be read");
-    assert!(!spans.is_empty() && spans.iter().all(|span| *span == Some(id)), "{spans:?}");
+    let requests = requests_of(&log, "the key-value store cannot be read");
+    assert!(
+        !requests.is_empty() && requests.iter().all(|found| *found == Some(id)),
+        "{requests:?}"
+    );
 }
 
 #[test]
@@ -319,7 +325,7 @@ fn refused_requests_write_ten_lines_a_second_for_each_reason_and_then_a_count() 
         .map(|line| line.fields["count"].as_str())
         .collect();
     assert_eq!(counts, ["90", "90", "90"]);
-    assert!(lines.iter().all(|line| line.target == "request" || line.span.is_none()));
+    assert!(lines.iter().all(|line| line.target == "request" || line.request.is_none()));
     assert_eq!(with_reason("origin_not_allowed").len(), 3, "no reason hides another");
 }
 
@@ -352,16 +358,16 @@ struct Line {
     target: &'static str,
     fields: BTreeMap<&'static str, String>,
     has_field_twice: bool,
-    /// `request_id` of the span named `request` that the line is in.
-    span: Option<String>,
+    /// `request_id` of the request that the line belongs to.
+    request: Option<String>,
 }
 
-/// The ids of the spans of the lines with this text.
-fn spans_of<'a>(log: &'a [Line], text: &str) -> Vec<Option<&'a str>> {
+/// The ids of the requests of the lines with this text.
+fn requests_of<'a>(log: &'a [Line], text: &str) -> Vec<Option<&'a str>> {
     let with_text = log
         .iter()
         .filter(|line| line.fields.get("message").is_some_and(|message| message.contains(text)));
-    with_text.map(|line| line.span.as_deref()).collect()
+    with_text.map(|line| line.request.as_deref()).collect()
 }
 
 /// What `requests` log.
@@ -386,43 +392,21 @@ struct Capture {
     lines: Arc<Mutex<Vec<Line>>>,
 }
 
-/// `request_id` of a span.
-struct RequestId(String);
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
-    fn on_new_span(
-        &self,
-        attributes: &span::Attributes<'_>,
-        id: &span::Id,
-        context: Context<'_, S>,
-    ) {
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
-        if attributes.metadata().name() == "request"
-            && fields.all.get("trace_id").is_some_and(|trace| trace.len() == 32)
-            && let Some(request_id) = fields.all.remove("request_id")
-            && let Some(span) = context.span(id)
-        {
-            span.extensions_mut().insert(RequestId(request_id));
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+impl<S: Subscriber> Layer<S> for Capture {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let span = context.event_scope(event).and_then(|mut scope| {
-            scope.find_map(|span| Some(span.extensions().get::<RequestId>()?.0.clone()))
-        });
+        let request = RequestIds::with_current(|ids| ids.map(|ids| ids.request_id().to_owned()));
         lock(&self.lines).push(Line {
             target: event.metadata().target(),
             fields: fields.all,
             has_field_twice: fields.has_one_twice,
-            span,
+            request,
         });
     }
 }
 
-/// The fields of a line or of a span.
+/// The fields of a line.
 #[derive(Default)]
 struct Fields {
     all: BTreeMap<&'static str, String>,

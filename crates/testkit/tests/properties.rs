@@ -6,6 +6,7 @@ use code_assist_core::internals::provider::code_assist::adapt;
 use code_assist_core::internals::provider::code_assist::envelope::{
     Envelope, Form, open, wrap_count,
 };
+use code_assist_core::internals::request_texts::RequestTexts;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde::de::IgnoredAny;
@@ -73,7 +74,7 @@ proptest! {
     #[test]
     fn a_wrapped_request_holds_the_clients_bytes(body in object(plain_key()), name in ".*") {
         let wrapped = Envelope { model: &name, project: &name.as_str().into(), prompt_id: &name }
-            .wrap(Bytes::from(body.clone()).into());
+            .wrap(Bytes::from(body.clone()).into(), &mut RequestTexts::default());
         let wrapped = wrapped.to_bytes();
         let ending = format!("\"request\":{body}}}");
         prop_assert!(wrapped.ends_with(ending.as_bytes()));

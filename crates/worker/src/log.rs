@@ -4,13 +4,14 @@
 use std::fmt;
 use std::io;
 
+use code_assist_core::RequestIds;
 use code_assist_core::settings::LogFormat;
 use jiff::Timestamp;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields, MakeWriter};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt::layer, registry};
@@ -34,8 +35,8 @@ pub(crate) fn start(level: &str, format: LogFormat) {
     let _ = tracing::subscriber::set_global_default(registry().with(lines.with_filter(level)));
 }
 
-/// One JSON object per line: that of the library, with the fields of the current span as its last
-/// members. The only span is that of a request, and its fields are `request_id` and `trace_id`.
+/// One JSON object per line: that of the library, with the ids of the request that is being answered as its last
+/// members.
 #[derive(Debug)]
 struct JsonLine(Format<Json, RuntimeClock>);
 
@@ -46,24 +47,25 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let span = context.lookup_current();
-        // The access log line names its request itself. No member may occur twice.
-        let Some(span) = span.filter(|_| event.fields().all(|field| field.name() != "request_id"))
-        else {
+        // The line of a request names its ids itself. No member may occur twice.
+        if event.fields().any(|field| field.name() == "request_id") {
             return self.0.format_event(context, writer, event);
-        };
-        let extensions = span.extensions();
-        let members = extensions.get::<FormattedFields<JsonFields>>();
-        let members = members.and_then(|fields| fields.fields.strip_prefix('{'));
-        let members = members.filter(|members| *members != "}");
+        }
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
-        match (line.strip_suffix("}\n"), members) {
-            // `members` has the closing brace of the object.
-            (Some(line), Some(members)) => writeln!(writer, "{line},{members}"),
+        RequestIds::with_current(|ids| match (line.strip_suffix("}\n"), ids) {
+            (Some(line), Some(ids)) => {
+                let (request, trace) = (quoted(ids.request_id()), ids.trace_id());
+                writeln!(writer, r#"{line},"request_id":{request},"trace_id":"{trace}"}}"#)
+            }
             _ => writer.write_str(&line),
-        }
+        })
     }
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is written to memory")
 }
 
 /// The console. It gets each line in one call.

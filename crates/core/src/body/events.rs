@@ -299,7 +299,7 @@ impl<P: Platform> Events<P> {
         if decoded.new_trace
             && let Some(trace) = self.decoder.trace()
         {
-            trace.clone_into(&mut context.google_trace_id);
+            context.google_trace_id = Bytes::copy_from_slice(trace.as_bytes());
         }
         if let Some(usage) = decoded.usage {
             context.usage = usage;

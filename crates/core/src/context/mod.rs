@@ -15,15 +15,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use tracing::Span;
-use tracing::span::EnteredSpan;
 
 use crate::caller::Caller;
 use crate::dialect::{Dialect, LeftOut, Operation};
 use crate::error::Error;
 use crate::google::usage::TokenUsage;
-use crate::ids::RequestId;
+use crate::ids;
 use crate::keys::KeyHolder;
 use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
 use crate::platform::Platform;
@@ -34,6 +33,8 @@ use crate::policy::in_flight::InFlightGuard;
 use crate::policy::memory::MemoryReservation;
 use crate::provider::request::CountedFor;
 use crate::record::RequestSpans;
+use crate::request_ids::{self, RequestId, RequestIds};
+use crate::request_texts::RequestTexts;
 use crate::shards::Replica;
 use crate::time::Monotonic;
 use crate::trace::TraceContext;
@@ -92,7 +93,9 @@ pub(crate) struct RequestContext<P: Platform> {
     /// An access token was at hand; `None` when none was needed.
     pub(crate) token_at_hand: Option<bool>,
     /// Google's own trace id.
-    pub(crate) google_trace_id: String,
+    pub(crate) google_trace_id: Bytes,
+    /// What is written for this request.
+    pub(crate) texts: RequestTexts,
     /// The last token counts.
     pub(crate) usage: TokenUsage,
     pub(crate) bytes_in: u64,
@@ -174,7 +177,7 @@ impl<P: Platform> RequestContext<P> {
     ) -> Self {
         metrics.request_began(true);
         let sent = ClientHeaders::of(headers);
-        let id = RequestId::of(platform, sent.request_id);
+        let id = ids::request_id(platform, sent.request_id);
         let trace = TraceContext::of(sent.traceparent, headers, || platform.random());
         let mut context = Self::of(platform, metrics, (id, trace), received, true);
         context.deadline = sent.server_timeout.and_then(|timeout| Deadline::of(timeout, received));
@@ -228,7 +231,8 @@ impl<P: Platform> RequestContext<P> {
             stream: false,
             proves_quota: false,
             token_at_hand: None,
-            google_trace_id: String::new(),
+            google_trace_id: Bytes::new(),
+            texts: RequestTexts::default(),
             usage: TokenUsage::default(),
             bytes_in: 0,
             bytes_out: 0,
@@ -310,9 +314,8 @@ impl<P: Platform> RequestContext<P> {
     }
 
     /// Begins the span of the next try, whose id upstream gets.
-    pub(crate) fn begin_try(&mut self) -> &TraceContext {
+    pub(crate) fn begin_try(&mut self) {
         self.trace.begin_span(self.platform.random());
-        &self.trace
     }
 
     /// Keeps a concurrency permit until upstream's answer has ended.
@@ -396,7 +399,9 @@ impl<P: Platform> RequestContext<P> {
         let after = call.end(scope, outcomes, self.body_hash, tries, now);
         self.metrics.breaker(self.endpoint(), after.state);
         if let (true, BreakerScope::Model(of)) = (after.model_opened, scope) {
-            let _span = self.span_for_logs();
+            // The answer's body is sent after the request was polled.
+            let mut ids = RequestIds::current().or_else(|| Some(self.ids()));
+            let _entered = request_ids::enter(&mut ids);
             tracing::warn!(
                 model = of.model,
                 method = of.operation,
@@ -428,24 +433,14 @@ impl<P: Platform> RequestContext<P> {
     }
 
     /// The value of `server-timing`.
-    pub(crate) fn server_timing(&self, now: Monotonic) -> HeaderValue {
-        server_timing::header(&self.timings, self.timings.overhead(self.received, now))
+    pub(crate) fn server_timing(&mut self, now: Monotonic) -> HeaderValue {
+        let overhead = self.timings.overhead(self.received, now);
+        server_timing::header(&self.timings, overhead, &mut self.texts)
     }
 
-    /// The span whose fields every log line of the request carries. It is at error level, so that it is kept at
-    /// every `LOG_LEVEL`.
-    pub(crate) fn span(&self) -> Span {
-        // The text is made only if there is a log.
-        tracing::error_span!(
-            "request",
-            request_id = self.id.as_str(),
-            trace_id = self.trace.id_text().as_str()
-        )
-    }
-
-    /// The request's span, for a line that is written while the answer's body is sent.
-    fn span_for_logs(&self) -> Option<EnteredSpan> {
-        Span::current().is_none().then(|| self.span().entered())
+    /// What every log line of the request carries.
+    pub(crate) fn ids(&self) -> RequestIds {
+        RequestIds { request_id: self.id.clone(), trace_id: self.trace.id() }
     }
 
     fn access_log(&self, now: Monotonic) -> AccessLogRecord<'_> {
@@ -467,7 +462,7 @@ impl<P: Platform> RequestContext<P> {
                 CacheUse::Asked(result) => Some(result),
                 CacheUse::NotRepeatable | CacheUse::Untouched => None,
             },
-            google_trace_id: &self.google_trace_id,
+            google_trace_id: str::from_utf8(&self.google_trace_id).unwrap_or_default(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             usage: self.usage,
@@ -509,8 +504,10 @@ impl<P: Platform> Drop for RequestContext<P> {
         }
         let is_own_refusal = self.outcome == RequestOutcome::Refused && !self.asked_upstream;
         match self.error.filter(|_| is_own_refusal) {
-            Some(reason) => self.metrics.log_refusal(&record, reason, self.peer, now),
-            None => record.emit(None),
+            Some(reason) => self.metrics.log_refusal(reason, now, || {
+                self.platform.log_request(&record.line(self.peer));
+            }),
+            None => self.platform.log_request(&record.line(None)),
         }
     }
 }

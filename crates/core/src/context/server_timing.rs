@@ -5,9 +5,15 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::Timings;
+use crate::request_texts::RequestTexts;
+use crate::time::micros;
 
 /// The value of `server-timing`, in milliseconds.
-pub(super) fn header(timings: &Timings, overhead: Duration) -> HeaderValue {
+pub(super) fn header(
+    timings: &Timings,
+    overhead: Duration,
+    texts: &mut RequestTexts,
+) -> HeaderValue {
     let mut timing = ServerTiming { text: [0; SERVER_TIMING], len: 0 };
     for (name, took) in [
         ("auth;dur=", timings.auth),
@@ -17,7 +23,7 @@ pub(super) fn header(timings: &Timings, overhead: Duration) -> HeaderValue {
     ] {
         timing.push_millis(name, took);
     }
-    HeaderValue::from_bytes(&timing.text[..timing.len]).expect("letters, digits and signs")
+    texts.header(&timing.text[..timing.len])
 }
 
 /// The value of `server-timing` while it is written. Written with `write!` into a `String`, the four
@@ -29,7 +35,7 @@ struct ServerTiming {
 
 impl ServerTiming {
     fn push_millis(&mut self, name: &str, took: Duration) {
-        let micros = took.as_secs() * 1_000_000 + (u64::from(took.subsec_nanos()) + 500) / 1000;
+        let micros = micros(took);
         self.push(name.as_bytes());
         self.push_number(micros / 1000);
         let digit = |place| b'0' + (micros / place % 10) as u8;
@@ -66,8 +72,10 @@ mod tests {
             answered: Some(Monotonic(200_000)),
             ..Timings::default()
         };
-        let written =
-            |timings: Timings| header(&timings, timings.overhead(Monotonic(0), Monotonic(0)));
+        let written = |timings: Timings| {
+            let overhead = timings.overhead(Monotonic(0), Monotonic(0));
+            header(&timings, overhead, &mut RequestTexts::default())
+        };
         let expected = "auth;dur=0.007, queue;dur=19.000, upstream;dur=90.051, proxy;dur=90.942";
         assert_eq!(written(timings), expected);
         let timing = written(Timings { queue: Duration::ZERO, ..timings });

@@ -12,17 +12,19 @@ mod splice;
 #[cfg(test)]
 mod tests;
 
+use bytes::BufMut;
+
 pub use cursor::{Cursor, JsonString, ValueKind};
 pub use splice::{Splice, SplicePart};
 
 /// Appends `text` to `out` as a JSON string.
-pub fn quote(text: &str, out: &mut Vec<u8>) {
+pub fn quote(text: &str, out: &mut impl BufMut) {
     if scan::plain(text.as_bytes()) == text.len() {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
+        out.put_u8(b'"');
+        out.put_slice(text.as_bytes());
+        out.put_u8(b'"');
     } else {
-        serde_json::to_writer(out, text).expect("a string is written to memory");
+        serde_json::to_writer(out.writer(), text).expect("a string is written to memory");
     }
 }
 

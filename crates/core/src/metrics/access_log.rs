@@ -1,11 +1,12 @@
-//! The log line of a request, written when the answer's body has ended.
+//! What is known of a request when the answer's body has ended.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{CacheResult, millis};
+use super::CacheResult;
 use crate::dialect::{Dialect, Operation};
 use crate::google::usage::TokenUsage;
+use crate::request_line::RequestLine;
 use crate::trace::TraceContext;
 
 /// How a request ended.
@@ -88,40 +89,36 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) outcome: RequestOutcome,
 }
 
-impl AccessLogRecord<'_> {
-    /// Writes the line. `peer` is the client's address, for a request that the proxy has refused by itself.
-    pub(crate) fn emit(&self, peer: Option<IpAddr>) {
-        let peer = peer.map(|peer| peer.to_string());
-        tracing::info!(
-            target: "request",
-            // Written as a field, since a literal would go through `fmt`.
-            message = "request",
-            request_id = self.request_id,
-            trace_id = self.trace.id_text().as_str(),
-            duration_ms = millis(self.total),
-            cache_hit = self.token_at_hand.unwrap_or(false),
-            model = self.model,
-            status = self.status,
-            x_cache = self.cache.map_or("", CacheResult::header),
-            method = self.operation.map_or("", Operation::label),
-            dialect = self.dialect.label(),
-            stream = self.stream,
-            upstream_ms = millis(self.upstream),
-            overhead_ms = millis(self.overhead),
-            ttfb_ms = self.answered.map_or(0.0, millis),
-            retries = self.retries,
-            google_trace_id = self.google_trace_id,
-            client = self.client.unwrap_or_default(),
-            bytes_in = self.bytes_in,
-            bytes_out = self.bytes_out,
-            prompt_tokens = self.usage.prompt,
-            output_tokens = self.usage.output,
-            reason = self.error.unwrap_or_default(),
-            outcome = self.outcome.label(),
-            peer = peer.as_deref(),
-            upstream = self.upstream_name,
-            failover_from = self.failover_from,
-            withheld_calls = self.withheld_calls,
-        );
+impl<'a> AccessLogRecord<'a> {
+    /// The log line. `peer` is the client's address, for a request that the proxy has refused by itself.
+    pub(crate) fn line(&self, peer: Option<IpAddr>) -> RequestLine<'a> {
+        RequestLine {
+            request_id: self.request_id,
+            trace_id: self.trace.id_text(),
+            duration: self.total,
+            cache_hit: self.token_at_hand.unwrap_or(false),
+            model: self.model,
+            status: self.status,
+            x_cache: self.cache.map_or("", CacheResult::header),
+            method: self.operation.map_or("", Operation::label),
+            dialect: self.dialect.label(),
+            stream: self.stream,
+            upstream_time: self.upstream,
+            overhead: self.overhead,
+            answered: self.answered.unwrap_or_default(),
+            retries: self.retries,
+            google_trace_id: self.google_trace_id,
+            client: self.client.unwrap_or_default(),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            prompt_tokens: self.usage.prompt,
+            output_tokens: self.usage.output,
+            reason: self.error.unwrap_or_default(),
+            outcome: self.outcome.label(),
+            peer,
+            upstream: self.upstream_name,
+            failover_from: self.failover_from,
+            withheld_calls: self.withheld_calls,
+        }
     }
 }

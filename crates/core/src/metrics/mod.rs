@@ -22,7 +22,6 @@ mod request_counts;
 mod tests;
 mod upstream_families;
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -366,21 +365,15 @@ impl Metrics {
         self.refused.add(index, 1);
     }
 
-    /// Writes the log line of a request that the proxy has refused by itself, or counts it if there are
+    /// Has the log line of a request written that the proxy has refused by itself, or counts it if there are
     /// too many.
-    pub(crate) fn log_refusal(
-        &self,
-        record: &AccessLogRecord<'_>,
-        reason: &'static str,
-        peer: Option<IpAddr>,
-        now: Monotonic,
-    ) {
+    pub(crate) fn log_refusal(&self, reason: &'static str, now: Monotonic, write: impl FnOnce()) {
         let (may_write, left_out) = {
             let mut lines = lock(&self.refusal_lines);
             (lines.ask(reason, now), lines.take_of(reason, now))
         };
         if may_write {
-            record.emit(peer);
+            write();
         }
         left_out.into_iter().for_each(log_left_out);
     }
@@ -479,12 +472,6 @@ fn without_login(url: &str) -> String {
     let (authority, path) = rest.split_at(end);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     format!("{scheme}://{host}{path}")
-}
-
-/// Milliseconds to three decimals, since the clock counts microseconds.
-fn millis(duration: Duration) -> f64 {
-    let micros = duration.as_secs() * 1_000_000 + (u64::from(duration.subsec_nanos()) + 500) / 1000;
-    micros as f64 / 1000.0
 }
 
 /// The number to three decimals.

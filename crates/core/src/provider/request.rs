@@ -11,6 +11,7 @@ use crate::google;
 use crate::payload::Payload;
 use crate::policy::breaker::ModelOperation;
 use crate::policy::endpoint::BreakerScope;
+use crate::request_texts::RequestTexts;
 use crate::trace::{TRACEPARENT, TraceContext, put};
 
 /// One request, which can be sent several times and to any endpoint of its upstream. Cloning the body
@@ -258,9 +259,9 @@ impl UpstreamRequest {
         &self,
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
-        trace: &TraceContext,
+        (trace, texts): (&TraceContext, &mut RequestTexts),
     ) -> Result<Request<Payload>, UrlError> {
-        self.with_head(endpoint, auth, trace, self.body.clone())
+        self.with_head(endpoint, auth, (trace, texts), self.body.clone())
     }
 
     /// Makes the HTTP request to one endpoint, without its body.
@@ -268,16 +269,16 @@ impl UpstreamRequest {
         &self,
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
-        trace: &TraceContext,
+        (trace, texts): (&TraceContext, &mut RequestTexts),
     ) -> Result<Request<()>, UrlError> {
-        self.with_head(endpoint, auth, trace, ())
+        self.with_head(endpoint, auth, (trace, texts), ())
     }
 
     fn with_head<B>(
         &self,
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
-        trace: &TraceContext,
+        (trace, texts): (&TraceContext, &mut RequestTexts),
         body: B,
     ) -> Result<Request<B>, UrlError> {
         let uri = endpoint.with(self.path.as_ref().map_err(|error| *error)?)?;
@@ -290,7 +291,7 @@ impl UpstreamRequest {
             (false, false) => &HEADERS,
         };
         request.headers_mut().clone_from(headers);
-        trace.write(request.headers_mut());
+        trace.write(request.headers_mut(), texts);
         if let Some(own) = &self.headers {
             for name in own.keys() {
                 request.headers_mut().remove(name);
@@ -366,8 +367,8 @@ mod tests {
 
     fn url(base: &str, request: &UpstreamRequest) -> Result<String, UrlError> {
         let bearer = HeaderValue::from_static("Bearer x");
-        let request =
-            request.to_http(&BaseUrl::new(base)?, &Auth::Bearer(&bearer), &TraceContext::NONE)?;
+        let trace = (&TraceContext::NONE, &mut RequestTexts::default());
+        let request = request.to_http(&BaseUrl::new(base)?, &Auth::Bearer(&bearer), trace)?;
         Ok(request.uri().to_string())
     }
 

@@ -84,7 +84,7 @@ impl Proxy {
     pub(super) fn early_place<P: Platform>(
         &self,
         parts: &Parts,
-        context: &RequestContext<P>,
+        context: &mut RequestContext<P>,
     ) -> Option<EarlyPlace> {
         let early = parts.extensions.get::<EarlyHead>()?.clone();
         let mut headers = respond::stream_headers();

@@ -40,7 +40,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body;
-use tracing::{Instrument, Span};
 
 use crate::access;
 use crate::body::ProxyBody;
@@ -60,6 +59,7 @@ use crate::policy::budget::ProcessId;
 use crate::policy::call_signatures::CallSignatures;
 use crate::policy::key_guesses::SharedKeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
+use crate::request_ids::{self, RequestIds};
 use crate::settings::Settings;
 use crate::shards::{Published, Replica, Replicas};
 use crate::upstream::{Upstream, Upstreams};
@@ -140,22 +140,32 @@ impl Proxy {
     }
 
     /// Answers one request. Dropping the future, or the answer's body, is the client going away.
-    pub async fn handle_from<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+    pub fn handle_from<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         peer: Peer,
         platform: &P,
         request: Request<B>,
-    ) -> Response<ProxyBody<P>> {
+    ) -> impl Future<Output = Response<ProxyBody<P>>> {
+        // Taken apart here: the future would have a place for the request and one for its parts.
         let (parts, body) = request.into_parts();
+        self.handle_parts(peer, platform, parts, body)
+    }
+
+    async fn handle_parts<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+        &self,
+        peer: Peer,
+        platform: &P,
+        parts: Parts,
+        body: B,
+    ) -> Response<ProxyBody<P>> {
         let mut body = pin!(body);
         let metrics = self.metrics_replicas.own();
         let mut context = RequestContext::new(platform, metrics, &parts.headers, platform.now());
-        let span = context.span();
+        let ids = Some(context.ids());
         let route = self.route(&parts, &mut context);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
         let answered =
-            caught(&span, pin!(self.answer(&peer, &parts, route, body.as_mut(), &mut context)))
-                .await;
+            caught(ids, pin!(self.answer(&peer, &parts, route, body.as_mut(), &mut context))).await;
         let answer = match answered {
             Ok(answer) => answer,
             Err(error) => {
@@ -212,7 +222,7 @@ impl Proxy {
         // Shutdown waits for it: a refresh that is cut off could lose the refresh token that Google
         // has just rotated.
         let _in_flight = RequestContext::own(platform, &self.metrics, platform.now());
-        self.run(platform, job.job).instrument(job.span).await;
+        request_ids::within(job.ids, pin!(self.run(platform, job.job))).await;
     }
 
     async fn run<P: Platform>(&self, platform: &P, job: Job) {
@@ -388,14 +398,14 @@ impl Proxy {
     }
 }
 
-/// Polls inside the request's span, so that every log line carries the request's id. A panic is a bug
+/// Polls with the request's ids, so that every log line carries them. A panic is a bug
 /// of the proxy: it costs its own request and no other.
 async fn caught<T>(
-    span: &Span,
+    mut ids: Option<RequestIds>,
     mut life: Pin<&mut impl Future<Output = Result<T, Error>>>,
 ) -> Result<T, Error> {
     poll_fn(|cx| {
-        let _entered = span.enter();
+        let _entered = request_ids::enter(&mut ids);
         catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(cx))).unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().copied();
             let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));

@@ -316,8 +316,8 @@ impl Proxy {
             Envelope { model: &context.model, project: &project, prompt_id: prompt_id.as_str() };
         let body = std::mem::take(body);
         let request = match call {
-            ModelCall::Stream => protocol.stream(body, &envelope),
-            ModelCall::Whole(_) => protocol.generate(body, &envelope),
+            ModelCall::Stream => protocol.stream(body, &envelope, &mut context.texts),
+            ModelCall::Whole(_) => protocol.generate(body, &envelope, &mut context.texts),
         };
         Ok((request, now))
     }

@@ -19,6 +19,7 @@ use crate::platform::Platform;
 use crate::policy::cache::CachedAnswer;
 use crate::policy::memory::{REQUEST_BASE, SMALL_ANSWER};
 use crate::provider::{Provider, forward};
+use crate::request_texts::RequestTexts;
 use crate::upstream::{
     CopiedAnswer, CopiedBody, CopiedEvents, EventStream, HeadAnswer, WholeAnswer,
 };
@@ -99,7 +100,7 @@ impl Proxy {
         if let Some(x_cache) = context.cache.header() {
             headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
         }
-        self.add_common_headers(parts, &mut headers, &context);
+        self.add_common_headers(parts, &mut headers, &mut context);
         if context.holder.is_some() {
             budget::put_standing(&mut headers, &context, self.limits.are_on(), now);
         }
@@ -112,6 +113,8 @@ impl Proxy {
         }
         // Behind upstream's, where the answer is copied.
         headers.append(SERVER_TIMING, context.server_timing(now));
+        // A stream lives for long, and must not hold the block.
+        context.texts = RequestTexts::default();
         let mut extensions = None;
         let idle = self.settings.stream_idle_timeout;
         let body = match answer.body {
@@ -143,15 +146,16 @@ impl Proxy {
         &self,
         parts: &Parts,
         headers: &mut HeaderMap,
-        context: &RequestContext<P>,
+        context: &mut RequestContext<P>,
     ) {
         if parts.method != Method::OPTIONS {
             self.reloadable().access.add_cors_headers(&parts.headers, headers);
         }
-        headers.insert(REQUEST_ID, context.id.to_header());
+        let id = context.id.to_header(&mut context.texts);
         if context.dialect == Dialect::Anthropic {
-            headers.insert(ANTHROPIC_REQUEST_ID, context.id.to_header());
+            headers.insert(ANTHROPIC_REQUEST_ID, id.clone());
         }
+        headers.insert(REQUEST_ID, id);
     }
 }
 
@@ -215,7 +219,7 @@ fn translated_error<P: Platform>(
 /// A whole answer of a model's.
 pub(super) fn whole<P: Platform>(
     provider: &Provider,
-    answer: WholeAnswer,
+    mut answer: WholeAnswer,
     context: &mut RequestContext<P>,
 ) -> CachedAnswer {
     let mut headers = HeaderMap::new();
@@ -226,19 +230,19 @@ pub(super) fn whole<P: Platform>(
     } else {
         headers.insert(CONTENT_TYPE, JSON);
     }
-    note_trace(provider, &mut headers, &answer.head.headers, context);
+    note_trace(provider, &mut headers, &mut answer.head.headers, context);
     CachedAnswer { status: StatusCode::OK, headers, body: answer.body }
 }
 
 /// A stream whose first event has come.
 pub(super) fn stream<P: Platform>(
     provider: &Provider,
-    stream: EventStream<P>,
+    mut stream: EventStream<P>,
     framing: Framing,
     mut headers: HeaderMap,
     context: &mut RequestContext<P>,
 ) -> Answer<P> {
-    note_trace(provider, &mut headers, &stream.head.headers, context);
+    note_trace(provider, &mut headers, &mut stream.head.headers, context);
     put_stream_headers(&mut headers, framing);
     Answer { status: StatusCode::OK, headers, body: AnswerBody::Events(stream.events) }
 }
@@ -292,7 +296,7 @@ pub(super) fn passed_through<P: Platform>(
     answer: HeadAnswer<P>,
     context: &mut RequestContext<P>,
 ) -> Answer<P> {
-    let HeadAnswer { head, body } = answer;
+    let HeadAnswer { mut head, body } = answer;
     if !head.status.is_success() {
         context.settle(RequestOutcome::Refused);
     }
@@ -302,7 +306,7 @@ pub(super) fn passed_through<P: Platform>(
             headers.insert(name, value.clone());
         }
     }
-    note_trace(provider, &mut headers, &head.headers, context);
+    note_trace(provider, &mut headers, &mut head.headers, context);
     Answer { status: head.status, headers, body: AnswerBody::PassThrough(body) }
 }
 
@@ -326,16 +330,19 @@ pub(super) fn json<P: Platform>(mut headers: HeaderMap, body: Bytes) -> Answer<P
 fn note_trace<P: Platform>(
     provider: &Provider,
     headers: &mut HeaderMap,
-    upstream: &HeaderMap,
+    upstream: &mut HeaderMap,
     context: &mut RequestContext<P>,
 ) {
     let Some(name) = provider.trace_header() else { return };
-    let in_header = upstream.get(&name);
-    if let Some((value, trace)) = in_header.and_then(|value| Some((value, value.to_str().ok()?))) {
-        headers.insert(name, value.clone());
-        trace.clone_into(&mut context.google_trace_id);
+    let in_header = upstream.remove(&name).filter(|value| value.to_str().is_ok());
+    if let Some(value) = in_header {
+        if context.google_trace_id != value.as_bytes() {
+            context.google_trace_id = Bytes::copy_from_slice(value.as_bytes());
+        }
+        headers.insert(name, value);
     } else if !context.google_trace_id.is_empty() {
-        put(headers, name, context.google_trace_id.as_str());
+        let value = HeaderValue::from_maybe_shared(context.google_trace_id.clone());
+        headers.extend(value.ok().map(|value| (name, value)));
     }
 }
 

@@ -33,6 +33,7 @@ use crate::policy::retry;
 use crate::provider::Provider;
 use crate::provider::request::{BaseUrl, CountedFor, UpstreamRequest, UrlError};
 use crate::record::StepKind;
+use crate::request_texts::RequestTexts;
 use crate::settings::Settings;
 use crate::shards::Replicas;
 use crate::time::Monotonic;
@@ -183,19 +184,27 @@ impl Calls {
             }
             let index = guard.index;
             let base = self.bases[index].as_ref().map_err(|error| *error)?;
-            let trace = context.begin_try().clone();
+            context.begin_try();
             let auth = self.auth.header(&bearer);
-            let http_request = request.to_http(base, &auth, &trace)?;
+            let http_request =
+                request.to_http(base, &auth, (&context.trace, &mut context.texts))?;
             context.begin_call(guard, self.first_endpoint + index, request.counts_for());
             // The work on the request is the proxy's own time and not upstream's.
             now = context.platform().now_anew();
             context.note_try(&self.provider, base, now);
             let platform = context.platform().clone();
-            let again = || request.to_http(base, &auth, &trace).ok();
-            let sending = pin!(platform.send(http_request, again));
-            let answer;
+            let trace = context.trace.clone();
+            let again =
+                || request.to_http(base, &auth, (&trace, &mut RequestTexts::default())).ok();
             let began = now;
-            (answer, now) = self.try_once(sending, request, want, context, now).await;
+            let sent;
+            (sent, now) = {
+                // Ends before the answer is read, so that both futures share their place.
+                let sending = pin!(platform.send(http_request, again));
+                self.await_head(sending, context, began).await
+            };
+            let answer;
+            (answer, now) = self.read_sent(sent, request, want, context, (began, now)).await;
             let error = match answer {
                 Ok(answer) => {
                     if context.proves_quota {
@@ -290,7 +299,8 @@ impl Calls {
         let guard = guard?;
         let index = guard.index;
         let base = self.bases[index].as_ref().map_err(|error| *error)?;
-        let trace = context.begin_try();
+        context.begin_try();
+        let trace = (&context.trace, &mut context.texts);
         let http_request = request.head_to_http(base, &self.auth.header(&bearer), trace)?;
         context.begin_call(guard, self.first_endpoint + index, request.counts_for());
         let now = context.platform().now_anew();
@@ -383,27 +393,34 @@ impl Calls {
         (permitted, then)
     }
 
-    /// Awaits the request that is being sent, and reads as much of the answer as `want` says.
-    pub(super) async fn try_once<P: Platform, W: Want<P>, E: Into<Error>>(
+    /// Awaits the head of the answer to a request that is being sent.
+    pub(super) async fn await_head<P: Platform, E: Into<Error>>(
         &self,
         sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, E>>>,
+        context: &mut RequestContext<P>,
+        began: Monotonic,
+    ) -> (Result<Response<P::Body>, Error>, Monotonic) {
+        let limit = context.first_byte_limit(self.first_byte_timeout, began);
+        let sent = sent_within(context.platform(), limit, sending).await;
+        let now = context.platform().now();
+        let waited = now.since(began);
+        context.timings.upstream += waited;
+        context.timings.first_byte = sent.is_ok().then_some(waited);
+        (sent, now)
+    }
+
+    /// Reads as much of the answer as `want` says.
+    pub(super) async fn read_sent<P: Platform, W: Want<P>>(
+        &self,
+        sent: Result<Response<P::Body>, Error>,
         request: &UpstreamRequest,
         want: W,
         context: &mut RequestContext<P>,
-        began: Monotonic,
+        (began, mut now): (Monotonic, Monotonic),
     ) -> (Result<W::Answer, Error>, Monotonic) {
-        let (limit, late) = context.first_byte_limit(self.first_byte_timeout, began);
-        let sent = sent_within(context.platform(), (limit, late), sending).await;
-        let mut now = context.platform().now();
-        let waited = now.since(began);
-        context.timings.upstream += waited;
-        let (head, body) = {
-            let sent = sent.map(Response::into_parts);
-            context.timings.first_byte = sent.is_ok().then_some(waited);
-            match sent {
-                Ok(parts) => parts,
-                Err(error) => return (Err(error), now),
-            }
+        let (head, body) = match sent {
+            Ok(sent) => sent.into_parts(),
+            Err(error) => return (Err(error), now),
         };
         context.note_try_status(head.status.as_u16());
         let passes = match request.is_copied() {
@@ -423,7 +440,8 @@ impl Calls {
             let (platform, deadline) = (context.platform().clone(), context.deadline);
             // A stream's first byte is its first event, and a comment is none.
             let left = if W::IS_STREAM {
-                Some(limit.saturating_sub(waited))
+                let (limit, _) = context.first_byte_limit(self.first_byte_timeout, began);
+                Some(limit.saturating_sub(now.since(began)))
             } else {
                 deadline.map(|deadline| deadline.left(now))
             };

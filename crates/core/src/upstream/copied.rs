@@ -136,9 +136,11 @@ impl Calls {
                 }
             };
             context.bytes_in = progress.bytes();
-            let sent = pin!(ready(answer));
+            let sent;
+            (sent, now) = self.await_head(pin!(ready(answer)), context, began).await;
             let answer;
-            (answer, now) = Box::pin(self.try_once(sent, request, Copied, context, began)).await;
+            let times = (began, now);
+            (answer, now) = Box::pin(self.read_sent(sent, request, Copied, context, times)).await;
             let error = match answer {
                 Ok(answer) => break Ok(answer),
                 Err(error) => error,
@@ -186,8 +188,10 @@ impl Calls {
         let platform = context.platform().clone();
         let ((http_request, _), now) =
             self.begin_single(request, &Tries::default(), context, now).await?;
+        let began = now;
         let sending = pin!(platform.upgrade(http_request));
-        let (answer, now) = self.try_once(sending, request, Copied, context, now).await;
+        let (sent, now) = self.await_head(sending, context, began).await;
+        let (answer, now) = self.read_sent(sent, request, Copied, context, (began, now)).await;
         match answer {
             Ok(answer) => self.judged(answer),
             Err(error) => {

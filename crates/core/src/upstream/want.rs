@@ -90,7 +90,7 @@ impl<P: Platform> Want<P> for Whole {
         let Some((call, mode)) = self.0 else { return Ok(WholeAnswer { head, body: text }) };
         let answer = if text.len() <= HEAVY {
             context.note_signatures(&text);
-            owned(provider.read_answer(call, mode, &text))
+            owned(provider.read_answer(call, mode, &text), &text)
         } else {
             let notes = context.signatures().cloned();
             let (provider, length) = (Arc::clone(provider), text.len());
@@ -98,7 +98,7 @@ impl<P: Platform> Want<P> for Whole {
                 if let Some(notes) = notes {
                     notes.note(&text);
                 }
-                owned(provider.read_answer(call, mode, &text))
+                owned(provider.read_answer(call, mode, &text), &text)
             };
             Box::pin(memory::work_on(length, context, limits.queue_timeout, work)).await?
         };
@@ -123,12 +123,17 @@ impl<P: Platform> Want<P> for Whole {
     }
 }
 
-/// The parts of an answer, without references to its text.
+/// The parts of an answer, which count references to its text.
 fn owned(
     answer: Result<GeminiAnswer<'_>, Error>,
-) -> Result<(Bytes, TokenUsage, Option<String>), Error> {
+    text: &Bytes,
+) -> Result<(Bytes, TokenUsage, Option<Bytes>), Error> {
     let GeminiAnswer { body, usage, trace_id } = answer?;
-    Ok((body, usage, trace_id.map(Cow::into_owned)))
+    let trace_id = trace_id.map(|trace_id| match trace_id {
+        Cow::Borrowed(trace_id) => text.slice_ref(trace_id.as_bytes()),
+        Cow::Owned(trace_id) => trace_id.into(),
+    });
+    Ok((body, usage, trace_id))
 }
 
 /// Waits for the first event of a stream, on which the client's status line depends.

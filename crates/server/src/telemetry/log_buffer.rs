@@ -8,6 +8,11 @@
 //! Its own, and not `tracing-appender`: that wakes its thread for each line.
 
 use std::io::{self, Write};
+use std::num::NonZero;
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -27,7 +32,20 @@ impl LogWriter {
     pub(super) fn lost(&self) -> LostLines {
         LostLines(Arc::clone(&self.buffer))
     }
+
+    /// Appends the line of a request.
+    pub(super) fn write_request(&self, line: &[u8]) {
+        thread_local! {
+            static NUMBER: usize = THREADS.fetch_add(1, Relaxed);
+        }
+        let shards = &self.buffer.requests;
+        let shard = &shards[NUMBER.with(|number| number % shards.len())];
+        self.buffer.append(shard, line, MAX_REQUESTS / shards.len());
+    }
 }
+
+/// How many threads have written lines of requests.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// The number of lines that were dropped since the start.
 #[derive(Debug, Clone)]
@@ -35,7 +53,7 @@ pub(crate) struct LostLines(Arc<LogBuffer>);
 
 impl LostLines {
     pub(crate) fn count(&self) -> u64 {
-        self.0.state().lost
+        self.0.shards().map(|shard| shard.lines().lost).sum()
     }
 }
 
@@ -48,7 +66,7 @@ pub(crate) struct LogGuard {
 
 /// Starts the thread that writes lines to `out`.
 pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(LogWriter, LogGuard)> {
-    let buffer = Arc::new(LogBuffer::default());
+    let buffer = Arc::new(LogBuffer::new());
     let written = Arc::clone(&buffer);
     thread::Builder::new().name("log".to_owned()).spawn(move || written.write_to(out))?;
     Ok((LogWriter { buffer: Arc::clone(&buffer) }, LogGuard { buffer }))
@@ -58,38 +76,28 @@ impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter { buffer: &self.buffer, limit: MAX_BUFFERED }
+        LineWriter { buffer: &self.buffer, limit: MAX_EVENTS }
     }
 
-    /// Warnings and errors have space that a flood of request lines cannot take from them.
+    /// Warnings and errors have space that a flood of other lines cannot take from them.
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter<'a> {
         let reserve = if *metadata.level() <= Level::WARN { RESERVED } else { 0 };
-        LineWriter { buffer: &self.buffer, limit: MAX_BUFFERED + reserve }
+        LineWriter { buffer: &self.buffer, limit: MAX_EVENTS + reserve }
     }
 }
 
-/// Writes one line.
+/// Writes one line that is not that of a request.
 #[derive(Debug)]
 pub(super) struct LineWriter<'a> {
     buffer: &'a LogBuffer,
-    /// The line is dropped if the buffer would grow beyond this.
+    /// The line is dropped if these lines would grow beyond this.
     limit: usize,
 }
 
 impl Write for LineWriter<'_> {
     /// Appends a whole line or drops it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut state = self.buffer.state();
-        if state.text.len() + line.len() <= self.limit {
-            state.text.extend_from_slice(line);
-        } else {
-            state.lost += 1;
-        }
-        let asleep = std::mem::take(&mut state.asleep);
-        drop(state);
-        if asleep {
-            self.buffer.wake.notify_one();
-        }
+        self.buffer.append(&self.buffer.events, line, self.limit);
         Ok(line.len())
     }
 
@@ -107,75 +115,151 @@ impl Drop for LogGuard {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LogBuffer {
-    state: Mutex<BufferState>,
+    /// The lines of requests, in as many shards as there are cores: with one lock for all, each request would
+    /// fetch its cache line from another core.
+    requests: Box<[Shard]>,
+    /// All other lines. They are few, and stay in order.
+    events: Shard,
+    /// The thread waits for a line. The writer that wakes it resets this.
+    asleep: AtomicBool,
+    state: Mutex<ThreadState>,
     /// Wakes the thread: for a line after a silence, or for the end.
     wake: Condvar,
     /// Wakes the guard when the last line is written.
     closed: Condvar,
 }
 
+/// Whole lines, on cache lines of their own. A processor may fetch two of them at once.
 #[derive(Debug, Default)]
-struct BufferState {
-    /// Whole lines.
+#[repr(align(128))]
+struct Shard(Mutex<Lines>);
+
+#[derive(Debug, Default)]
+struct Lines {
     text: Vec<u8>,
     /// Lines that did not fit.
     lost: u64,
-    /// The thread waits for a line. The writer that wakes it resets this.
-    asleep: bool,
+}
+
+#[derive(Debug, Default)]
+struct ThreadState {
+    woken: bool,
     closing: bool,
     closed: bool,
 }
 
+impl Shard {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl LogBuffer {
+    fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            requests: (0..cores).map(|_| Shard::default()).collect(),
+            events: Shard::default(),
+            asleep: AtomicBool::new(false),
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            closed: Condvar::new(),
+        }
+    }
+
+    /// Those of requests come first, so that a batch ends with what was logged last when the process stops.
+    fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.requests.iter().chain([&self.events])
+    }
+
+    fn append(&self, shard: &Shard, line: &[u8], limit: usize) {
+        let mut lines = shard.lines();
+        if lines.text.len() + line.len() <= limit {
+            lines.text.extend_from_slice(line);
+        } else {
+            lines.lost += 1;
+        }
+        drop(lines);
+        // The thread looks at the shards after it has set this.
+        if self.asleep.load(Acquire) && self.asleep.swap(false, AcqRel) {
+            self.state().woken = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Moves all lines to the batch.
+    fn take(&self, batch: &mut Vec<u8>) {
+        for shard in self.shards() {
+            let mut lines = shard.lines();
+            if batch.is_empty() {
+                std::mem::swap(&mut lines.text, batch);
+            } else {
+                batch.append(&mut lines.text);
+            }
+            lines.text.shrink_to(KEPT_CAPACITY);
+        }
+    }
+
     /// Writes lines until the buffer is closed.
     fn write_to(&self, mut out: impl Write) {
         let mut batch = Vec::new();
         let mut quiet_pauses = QUIET_PAUSES;
         loop {
-            let mut state = self.state();
-            if state.text.is_empty() && !state.closing && quiet_pauses < QUIET_PAUSES {
-                quiet_pauses += 1;
-                self.pause(state);
-                continue;
-            }
-            while state.text.is_empty() && !state.closing {
-                state.asleep = true;
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            state.asleep = false;
-            quiet_pauses = 0;
-            std::mem::swap(&mut state.text, &mut batch);
-            drop(state);
-            // A failure is ignored: the log itself is the place to report it.
-            let _ = out.write_all(&batch).and_then(|()| out.flush());
-            batch.clear();
-            batch.shrink_to(KEPT_CAPACITY);
-            let mut state = self.state();
-            if state.closing && state.text.is_empty() {
-                state.closed = true;
+            let is_closing = self.state().closing;
+            self.take(&mut batch);
+            if !batch.is_empty() {
+                quiet_pauses = 0;
+                // A failure is ignored: the log itself is the place to report it.
+                let _ = out.write_all(&batch).and_then(|()| out.flush());
+                batch.clear();
+                batch.shrink_to(KEPT_CAPACITY);
+            } else if is_closing {
+                self.state().closed = true;
                 self.closed.notify_all();
                 return;
             }
-            if !state.closing {
-                self.pause(state);
+            if is_closing {
+                continue;
+            }
+            if quiet_pauses < QUIET_PAUSES {
+                quiet_pauses += 1;
+                self.pause();
+            } else {
+                self.sleep();
             }
         }
     }
 
     /// Waits for more lines. Only the end interrupts it: while `asleep` is false, lines wake no thread.
-    fn pause(&self, state: MutexGuard<'_, BufferState>) {
+    fn pause(&self) {
+        let state = self.state();
         drop(self.wake.wait_timeout_while(state, PAUSE, |state| !state.closing));
     }
 
-    fn state(&self) -> MutexGuard<'_, BufferState> {
+    /// Waits for a line, or for the end.
+    fn sleep(&self) {
+        let mut state = self.state();
+        state.woken = false;
+        self.asleep.store(true, Release);
+        if self.shards().all(|shard| shard.lines().text.is_empty()) {
+            let waited = self.wake.wait_while(state, |state| !state.woken && !state.closing);
+            drop(waited);
+        }
+        self.asleep.store(false, Release);
+    }
+
+    fn state(&self) -> MutexGuard<'_, ThreadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Enough for several thousand lines, while the reader is slow.
-const MAX_BUFFERED: usize = 4 << 20;
+/// Enough for several thousand lines, while the reader is slow. The shards share it.
+const MAX_REQUESTS: usize = 3 << 20;
+
+/// The same for all other lines.
+const MAX_EVENTS: usize = 1 << 20;
 
 /// More space for warnings and errors.
 const RESERVED: usize = 64 << 10;
@@ -229,26 +313,65 @@ mod tests {
         assert_eq!(written.recv().expect("the thread lives"), b"first\n");
         // The thread is blocked in a write. Writes more than the buffer holds:
         let line = [b'x'; 1 << 10];
-        for _ in 0..2 * MAX_BUFFERED / line.len() {
+        for _ in 0..2 * MAX_EVENTS / line.len() {
             writer.make_writer().write_all(&line).expect("it never fails");
         }
-        assert_eq!(writer.buffer.state().text.len(), MAX_BUFFERED);
-        assert_eq!(writer.lost().count(), (MAX_BUFFERED / line.len()) as u64);
+        assert_eq!(writer.buffer.events.lines().text.len(), MAX_EVENTS);
+        assert_eq!(writer.lost().count(), (MAX_EVENTS / line.len()) as u64);
         drop(permit);
         let rest = thread::spawn(move || written.recv().map(|rest| rest.len()));
         drop(guard);
-        assert_eq!(rest.join().expect("no panic"), Ok(MAX_BUFFERED));
+        assert_eq!(rest.join().expect("no panic"), Ok(MAX_EVENTS));
     }
 
     #[test]
     fn a_warning_has_space_that_other_lines_cannot_take() {
-        let writer = LogWriter { buffer: Arc::default() };
-        let with = |reserve| LineWriter { buffer: &writer.buffer, limit: MAX_BUFFERED + reserve };
-        with(0).write_all(&vec![b'x'; MAX_BUFFERED]).expect("it never fails");
+        let writer = LogWriter { buffer: Arc::new(LogBuffer::new()) };
+        let with = |reserve| LineWriter { buffer: &writer.buffer, limit: MAX_EVENTS + reserve };
+        with(0).write_all(&vec![b'x'; MAX_EVENTS]).expect("it never fails");
         with(0).write_all(b"lost\n").expect("it never fails");
         with(RESERVED).write_all(b"warning\n").expect("it never fails");
-        assert!(writer.buffer.state().text.ends_with(b"xwarning\n"));
+        assert!(writer.buffer.events.lines().text.ends_with(b"xwarning\n"));
         assert_eq!(writer.lost().count(), 1);
+    }
+
+    #[test]
+    fn requests_of_many_threads_are_written_whole_in_the_order_of_each_and_before_later_events() {
+        const THREADS: usize = 8;
+        const LINES: usize = 2_000;
+        let out = WrittenBytes::default();
+        let (writer, guard) = start(out.clone()).expect("a thread");
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let writer = &writer;
+                scope.spawn(move || {
+                    for line in 0..LINES {
+                        writer.write_request(format!("{thread} {line}\n").as_bytes());
+                    }
+                });
+            }
+        });
+        writer.make_writer().write_all(b"stopped\n").expect("it never fails");
+        drop(guard);
+        let text = String::from_utf8(out.0.lock().expect("no panic").clone()).expect("text");
+        assert!(text.ends_with("\nstopped\n"));
+        assert_eq!(text.lines().count(), THREADS * LINES + 1);
+        for thread in 0..THREADS {
+            let own = text.lines().filter_map(|line| line.strip_prefix(&format!("{thread} ")));
+            assert!(own.eq((0..LINES).map(|line| line.to_string())), "thread {thread}");
+        }
+        assert_eq!(writer.lost().count(), 0);
+    }
+
+    #[test]
+    fn the_line_of_a_request_wakes_a_thread_that_sleeps() {
+        let (wrote, written) = sync_channel(1);
+        let (writer, _guard) = start(Gate { wrote, go_on: None }).expect("a thread");
+        while !writer.buffer.asleep.load(Acquire) {
+            thread::yield_now();
+        }
+        writer.write_request(b"one\n");
+        assert_eq!(written.recv().expect("the thread lives"), b"one\n");
     }
 
     #[derive(Clone, Default)]

@@ -2,13 +2,16 @@
 
 mod line;
 mod log_buffer;
+mod pretty;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use code_assist_core::RequestLine;
 use code_assist_core::settings::LogFormat;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
@@ -19,7 +22,7 @@ use tracing_subscriber::{Registry, fmt, registry};
 
 pub(crate) use log_buffer::LogGuard;
 
-use log_buffer::LostLines;
+use log_buffer::{LogWriter, LostLines};
 
 /// A handle to the running log.
 #[derive(Debug)]
@@ -29,7 +32,29 @@ impl Log {
     pub(crate) fn set_level(&self, level: &str) {
         // Fails only when the log no longer exists.
         let _ = self.0.reload(filter(level));
+        if let Some(direct) = DIRECT.get() {
+            direct.are_on.store(has_requests(level), Relaxed);
+        }
     }
+}
+
+/// Writes the line of a request. In JSON it does not pass through `tracing`.
+pub(crate) fn log_request(line: &RequestLine<'_>) {
+    match DIRECT.get() {
+        Some(direct) if direct.are_on.load(Relaxed) => {
+            line::with_request_line(line, |line| direct.writer.write_request(line));
+        }
+        Some(_) => {}
+        None => line.emit(),
+    }
+}
+
+/// The way of request lines to the log.
+#[derive(Debug)]
+struct DirectLines {
+    writer: LogWriter,
+    /// `LOG_LEVEL` lets them through.
+    are_on: AtomicBool,
 }
 
 /// Warns when lines are lost: the first time at once, then at most once a minute. Never ends.
@@ -55,22 +80,22 @@ pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LogGuard
     let (writer, guard) = log_buffer::start(io::stdout())?;
     let (filter, handle) = reload::Layer::new(filter(level));
     let _ = LOST_LINES.set(writer.lost());
-    let lines = fmt::layer().with_writer(writer);
+    let lines = fmt::layer().with_writer(writer.clone());
     match format {
         LogFormat::Json => {
-            let lines = lines.fmt_fields(line::JsonMembers).event_format(line::JsonLine);
-            registry().with(filter).with(lines).init();
+            let are_on = AtomicBool::new(has_requests(level));
+            let _ = DIRECT.set(DirectLines { writer, are_on });
+            registry().with(filter).with(lines.event_format(line::JsonLine)).init();
         }
         LogFormat::Pretty => {
             let colours = io::stdout().is_terminal() && !no_colour();
-            registry().with(filter).with(lines.compact().with_ansi(colours)).init();
+            let lines = lines.compact().with_ansi(colours).fmt_fields(pretty::FieldsAndIds);
+            registry().with(filter).with(lines).init();
         }
     }
     Ok((Log(handle), guard))
 }
 
-/// Not an `EnvFilter`: that one takes a lock each time a span is entered, for directives about spans,
-/// of which there are none here.
 fn filter(level: &str) -> Targets {
     // `LOG_LEVEL` is one of the five names.
     let level = level.parse().unwrap_or(Level::INFO);
@@ -79,12 +104,18 @@ fn filter(level: &str) -> Targets {
     Targets::new().with_default(level).with_targets(quiet.map(|library| (library, Level::WARN)))
 }
 
+/// Whether this level lets the lines of requests through.
+fn has_requests(level: &str) -> bool {
+    filter(level).would_enable(RequestLine::TARGET, &Level::INFO)
+}
+
 /// The lines that were lost since the start; `None` before the log has started.
 pub(crate) fn lost_lines() -> Option<u64> {
     LOST_LINES.get().map(LostLines::count)
 }
 
-/// A process has one log.
+/// A process has one log. `None` where it is not JSON.
+static DIRECT: OnceLock<DirectLines> = OnceLock::new();
 static LOST_LINES: OnceLock<LostLines> = OnceLock::new();
 
 /// How often lost lines are looked for, and the pause after a warning.

@@ -18,7 +18,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{BackgroundJob, Day, Monotonic, Proxy, RequestRecord, Timestamp, UsageRow};
+use code_assist_core::{
+    BackgroundJob, Day, Monotonic, Proxy, RequestLine, RequestRecord, Timestamp, UsageRow,
+};
 
 pub use body::ScriptedBody;
 pub use platform::{ScriptedPermit, ScriptedTimer, ScriptedUpgrade};
@@ -50,6 +52,11 @@ impl ScriptedPlatform {
             jobs: Arc::default(),
             killed: Arc::default(),
         }
+    }
+
+    /// Passes the log line of each request, before it is logged.
+    pub fn on_request_line(&self, observe: impl Fn(&RequestLine<'_>) + Send + Sync + 'static) {
+        self.state().request_lines = Some(Arc::new(observe));
     }
 
     /// Another process, which shares upstream, clock and store with this one. The store has

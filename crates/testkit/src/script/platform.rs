@@ -12,7 +12,7 @@ use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
-    Platform, Rate, RateStanding, RequestBodyError, RequestRecord, RsaKey, SendError,
+    Platform, Rate, RateStanding, RequestBodyError, RequestLine, RequestRecord, RsaKey, SendError,
     SharedReservation, SharedStanding, SignError, StoreError, Ticket, Timestamp, TraceId,
     UsageBatch, UsageRow,
 };
@@ -295,6 +295,14 @@ impl Platform for ScriptedPlatform {
 
     fn record(&self, record: RequestRecord) {
         self.state().records.push(record);
+    }
+
+    fn log_request(&self, line: &RequestLine<'_>) {
+        let observer = self.state().request_lines.clone();
+        if let Some(observe) = observer {
+            observe(line);
+        }
+        line.emit();
     }
 
     fn spawn_job(&self, job: BackgroundJob) {

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
-use code_assist_core::{LockRecord, Monotonic, RequestRecord, Timestamp, WaitQueue};
+use code_assist_core::{LockRecord, Monotonic, RequestLine, RequestRecord, Timestamp, WaitQueue};
 
 use super::usage::UsageStore;
 use super::{Received, Reply};
+
+/// What a test does with the log line of a request.
+pub(super) type LineObserver = Arc<dyn Fn(&RequestLine<'_>) + Send + Sync>;
 
 pub(super) struct ScriptState {
     pub(super) now: Monotonic,
@@ -47,6 +51,8 @@ pub(super) struct ScriptState {
     pub(super) auditing: bool,
     /// The requests that have ended, as the core has recorded them.
     pub(super) records: Vec<RequestRecord>,
+    /// Sees the log line of each request before it is logged.
+    pub(super) request_lines: Option<LineObserver>,
     pub(super) random: u64,
     /// Every random number, where the test has set it.
     pub(super) fixed_random: Option<u64>,
@@ -108,6 +114,7 @@ impl ScriptState {
             samples: None,
             auditing: false,
             records: Vec::new(),
+            request_lines: None,
             random: 0,
             fixed_random: None,
             queue: WaitQueue::new(100, 100),

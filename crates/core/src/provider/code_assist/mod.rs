@@ -21,6 +21,7 @@ use crate::dialect::gemini::models::bare;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::json::{Cursor, JsonError, ValueKind};
 use crate::payload::Payload;
+use crate::request_texts::RequestTexts;
 use adapt::AdaptedRequest;
 use envelope::Envelope;
 use project::Onboarding;
@@ -61,14 +62,24 @@ impl CodeAssist {
         request.counted_for(CountedFor::Model(COUNT_TOKENS))
     }
 
-    pub(crate) fn generate(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
-        let request = UpstreamRequest::post(self.generate.clone(), envelope.wrap(body));
+    pub(crate) fn generate(
+        &self,
+        body: Payload,
+        envelope: &Envelope<'_>,
+        texts: &mut RequestTexts,
+    ) -> UpstreamRequest {
+        let request = UpstreamRequest::post(self.generate.clone(), envelope.wrap(body, texts));
         let request = request.in_envelope().counted_for(CountedFor::Model(GENERATE));
         request.in_project(Arc::clone(envelope.project))
     }
 
-    pub(crate) fn stream(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
-        let request = UpstreamRequest::post(self.stream.clone(), envelope.wrap(body));
+    pub(crate) fn stream(
+        &self,
+        body: Payload,
+        envelope: &Envelope<'_>,
+        texts: &mut RequestTexts,
+    ) -> UpstreamRequest {
+        let request = UpstreamRequest::post(self.stream.clone(), envelope.wrap(body, texts));
         let request = request.in_envelope().counted_for(CountedFor::Model(STREAM));
         request.in_project(Arc::clone(envelope.project)).streamed()
     }

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
+use smallvec::SmallVec;
+
 use crate::json::JsonString;
 
 /// The path of a value in the body, in the client's spelling. It is seldom written out.
 #[derive(Debug, Default)]
-pub(crate) struct FieldPath<'a>(Vec<PathStep<'a>>);
+pub(crate) struct FieldPath<'a>(SmallVec<[PathStep<'a>; USUAL_DEPTH]>);
 
 impl<'a> FieldPath<'a> {
     /// Adds a key; [`Self::leave`] removes it.
@@ -48,6 +50,9 @@ impl fmt::Display for FieldPath<'_> {
         Ok(())
     }
 }
+
+/// The steps to a part of a turn: `contents[0].parts[0].text`.
+const USUAL_DEPTH: usize = 5;
 
 /// The longest key in a path; a longer key is cut.
 const LONGEST_KEY: usize = 64;

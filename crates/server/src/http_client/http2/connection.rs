@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use code_assist_core::Payload;
+use code_assist_core::PayloadBuf;
 use h2::{Ping, PingPong};
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, watch};
@@ -193,7 +193,7 @@ pub(in crate::http_client) async fn start(
 
 /// All that the task of a connection owns.
 struct Driver {
-    connection: h2::client::Connection<Unflushed, Payload>,
+    connection: h2::client::Connection<Unflushed, PayloadBuf>,
     stream: Arc<Mutex<IoStream>>,
     pings: PingPong,
     state: Arc<ConnectionState>,

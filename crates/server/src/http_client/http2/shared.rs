@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use code_assist_core::Payload;
+use code_assist_core::PayloadBuf;
 use h2::client::SendRequest;
 
 use super::connection::ConnectionState;
@@ -15,7 +15,7 @@ use crate::http_client::origin::Origin;
 /// A connection that requests share. h2 closes it when the last reference is dropped.
 #[derive(Debug)]
 pub(in crate::http_client) struct SharedConnection {
-    pub(super) requests: SendRequest<Payload>,
+    pub(super) requests: SendRequest<PayloadBuf>,
     pub(in crate::http_client) state: Arc<ConnectionState>,
     /// None: the connection is for one request.
     pub(super) origin: Option<Arc<Origin>>,
@@ -25,7 +25,7 @@ pub(in crate::http_client) struct SharedConnection {
 
 impl SharedConnection {
     pub(in crate::http_client) fn new(
-        requests: SendRequest<Payload>,
+        requests: SendRequest<PayloadBuf>,
         state: Arc<ConnectionState>,
         origin: Option<Arc<Origin>>,
     ) -> Arc<Self> {

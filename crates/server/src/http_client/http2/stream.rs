@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use code_assist_core::{Payload, RequestBodyError, SendError};
+use code_assist_core::{Payload, PayloadBuf, RequestBodyError, SendError};
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST};
@@ -54,7 +54,7 @@ impl StreamPermit {
                 // h2 sends the body as the peer's windows open. Until then it holds references to the
                 // payload's bytes, not copies. An error means that the stream has ended already. The
                 // answer tells why.
-                let _ = body.send_data(payload, true);
+                let _ = body.send_data(payload.into(), true);
             }
             answer
         };
@@ -113,7 +113,8 @@ impl StreamPermit {
                     Err(error) => return error,
                 };
                 let is_last = piece.is_none();
-                if stream.send_data(piece.unwrap_or_default().into(), is_last).is_err() || is_last {
+                let piece = Payload::from(piece.unwrap_or_default()).into();
+                if stream.send_data(piece, is_last).is_err() || is_last {
                     return std::future::pending().await;
                 }
             }
@@ -141,7 +142,7 @@ impl StreamPermit {
     }
 
     /// Waits until h2 takes one more request.
-    async fn ready(&self) -> Result<SendRequest<Payload>, ConnectionError> {
+    async fn ready(&self) -> Result<SendRequest<PayloadBuf>, ConnectionError> {
         let mut requests = self.connection.requests.clone();
         match poll_fn(|cx| requests.poll_ready(cx)).await {
             Ok(()) => Ok(requests),
@@ -183,7 +184,7 @@ fn content_length(length: u64) -> HeaderValue {
 }
 
 /// Waits until the stream takes more. False if it has ended.
-async fn has_capacity(stream: &mut h2::SendStream<Payload>) -> bool {
+async fn has_capacity(stream: &mut h2::SendStream<PayloadBuf>) -> bool {
     // A single byte, so that a slow client does not keep the connection's window from other requests.
     stream.reserve_capacity(1);
     while stream.capacity() == 0 {

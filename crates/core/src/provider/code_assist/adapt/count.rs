@@ -35,12 +35,12 @@ impl Countable {
         let mut comma = "";
         request.push(format!(r#"{{"model":{model},"contents":["#));
         if let Some(contents) = self.contents.filter(|contents| contents.len > 0) {
-            request.append(splice.pieces(body, contents.inner));
+            request.append(&splice.pieces(body, contents.inner));
             comma = ",";
         }
         if let Some(system) = self.system {
             request.push(format!("{comma}{}", system.before));
-            request.append(splice.pieces(body, system.span));
+            request.append(&splice.pieces(body, system.span));
             request.push(system.after);
             comma = ",";
         }

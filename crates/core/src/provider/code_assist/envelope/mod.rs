@@ -14,6 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::google::usage::TokenUsage;
 use crate::json::{Cursor, JsonError, JsonString, ValueKind, line, quote};
 use crate::payload::Payload;
+use crate::request_texts::RequestTexts;
 use response::ScannedResponse;
 
 /// What Code Assist's envelope says besides the request itself.
@@ -31,15 +32,16 @@ impl Envelope<'_> {
     /// The envelope of generateContent: `{"model":M,"project":P,"user_prompt_id":I,"request":`, the
     /// adapted bytes, `}`.
     #[must_use]
-    pub fn wrap(&self, request: Payload) -> Payload {
+    pub fn wrap(&self, request: Payload, texts: &mut RequestTexts) -> Payload {
         let Self { model, project, prompt_id } = *self;
-        let mut head = Vec::with_capacity(HEAD + model.len() + project.len() + prompt_id.len());
         let names = [r#"{"model":"#, r#","project":"#, r#","user_prompt_id":"#];
-        for (name, value) in names.into_iter().zip([model, project, prompt_id]) {
-            head.extend_from_slice(name.as_bytes());
-            quote(value, &mut head);
-        }
-        head.extend_from_slice(br#","request":"#);
+        let head = texts.text(|head| {
+            for (name, value) in names.into_iter().zip([model, project, prompt_id]) {
+                head.put_slice(name.as_bytes());
+                quote(value, head);
+            }
+            head.put_slice(br#","request":"#);
+        });
         wrap(head, request)
     }
 }
@@ -229,9 +231,6 @@ fn wrap(head: impl Into<Bytes>, mut request: Payload) -> Payload {
     request.push("}");
     request
 }
-
-/// The length of an envelope's head without its values. The values rarely need escapes.
-const HEAD: usize = r#"{"model":"","project":"","user_prompt_id":"","request":"#.len();
 
 /// `{"error":…}` with this error, on one line.
 fn error_on_one_line(error: &[u8]) -> Bytes {

@@ -2,12 +2,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Envelope, Form, OpenedResponse, open, wrap_count};
 use crate::google::usage::TokenUsage;
+use crate::request_texts::RequestTexts;
 
 #[test]
 fn a_request_is_wrapped_without_being_touched() {
     let request = Bytes::from_static(b" {\"contents\": []}\n");
     let wrapped = Envelope { model: "m", project: &"p\"\n".into(), prompt_id: "i" }
-        .wrap(request.clone().into());
+        .wrap(request.clone().into(), &mut RequestTexts::default());
     assert_eq!(
         wrapped.to_bytes(),
         "{\"model\":\"m\",\"project\":\"p\\\"\\n\",\"user_prompt_id\":\"i\",\"request\": {\"contents\": []}\n}"
