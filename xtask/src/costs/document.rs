@@ -49,13 +49,16 @@ fn binary_part(budgets: &binary::Budgets) -> String {
     }
     let _ = writeln!(
         text,
-        "\nThe goals are at most {} clock reads and {} allocations of the request of `unary`. A load that \
-         has reached a goal is held to it.",
+        "\nThe goals are at most {} clock reads and {} allocations a request. A load that has reached a goal is\n\
+         held to it. Until then a count may differ from its budget by 3 %, or 10 % for clock reads, since the\n\
+         machine decides how many requests one wake-up finds.",
         binary::CLOCK_READS_GOAL,
         binary::ALLOCATIONS_GOAL
     );
     if budgets.sites.is_empty() {
-        text.push_str("Beside bodies, nothing larger than 1 KiB is allocated for a request.\n");
+        text.push_str(
+            "Nothing larger than 1 KiB is allocated for a request, but for what holds a body.\n",
+        );
         return text;
     }
     text.push_str(SITES_HEAD);
