@@ -7,8 +7,8 @@
 //!   unused at the top of each heap. Measured over eight such events: 62 to 74 MiB at rest; with a
 //!   fixed threshold, 22 MiB.
 //! - It does not return pages that are free below a block in use. Measured after several rounds of a
-//!   thousand streams: 86 to 94 MiB at rest; after `malloc_trim`, 26 MiB. Neither fewer arenas nor
-//!   mimalloc helped (86 MiB). A trim takes a few hundred microseconds on a blocking thread.
+//!   thousand streams: 86 to 94 MiB at rest; after `malloc_trim`, 26 MiB. Fewer arenas did
+//!   not help. A trim takes a few hundred microseconds on a blocking thread.
 
 use std::time::{Duration, Instant};
 
