@@ -12,6 +12,7 @@ mod core_dependencies;
 mod costs;
 mod counts;
 mod deny;
+mod dist;
 mod docs;
 mod features;
 mod fuzz;
@@ -142,6 +143,11 @@ enum Command {
     /// target/release-pgo/code-assist-proxy with the counts. Needs Linux and llvm-profdata, which
     /// rustup can download.
     Pgo,
+    /// Makes what people install in target/dist, and tries every package.
+    ///
+    /// Builds as `pgo` does on Linux. Each package is installed into an empty folder and started on the
+    /// emulator.
+    Dist(dist::Options),
     /// Writes docs/CONFIG.md and docs/FAULTS.md anew, and builds the documentation of all crates.
     Docs,
     /// Runs smoke, test, agents, lint, costs, deny, fuzz and soak, as .ci/run does.
@@ -158,6 +164,7 @@ impl Command {
             Self::Clients => [clients::NEEDS, worker::NEEDS].concat(),
             Self::Conformance => conformance::NEEDS.to_vec(),
             Self::Costs => costs::NEEDS.to_vec(),
+            Self::Dist(_) => dist::needs(),
             Self::Fuzz(_) => fuzz::NEEDS.to_vec(),
             Self::Lint => lint::NEEDS.to_vec(),
             Self::Monitoring => monitoring::NEEDS.to_vec(),
@@ -199,6 +206,7 @@ fn run(command: &Command, is_install_asked: bool) -> ExitCode {
         Command::Conformance => conformance::run(&mut report, Subject::ALL),
         Command::Costs => costs::run(&mut report),
         Command::Deny => deny::run(&mut report),
+        Command::Dist(options) => dist::run(&mut report, options),
         Command::Docs => docs::run(&mut report),
         Command::Fuzz(options) => fuzz::run(&mut report, options),
         Command::Lint => lint::run(&mut report),
@@ -244,6 +252,8 @@ mod tests {
             "deny",
             "docs",
             "pgo",
+            "dist",
+            "dist --binary x",
             "ci",
             "fuzz",
             "fuzz --seconds 60 sse",
@@ -279,6 +289,7 @@ mod tests {
             "bench --rounds 0",
             "bench --rounds 101",
             "bench --proxy",
+            "dist --binary",
             "worker",
             "worker run",
             "worker dev --port many",

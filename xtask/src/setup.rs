@@ -21,6 +21,8 @@ pub(crate) fn run(report: &mut Report) {
 /// A program that has to come from the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
+    /// Takes debug information out of a program, and lists what it needs.
+    Binutils,
     /// The browser that opens the status page.
     Chromium,
     /// libFuzzer is built from C++ source.
@@ -45,6 +47,7 @@ pub(crate) enum Need {
 
 impl Need {
     pub(crate) const ALL: &[Self] = &[
+        Self::Binutils,
         Self::Chromium,
         Self::Cxx,
         Self::Haproxy,
@@ -59,6 +62,7 @@ impl Need {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Binutils => "binutils (`objcopy`, `readelf`)",
             Self::Chromium => "Chromium (`/usr/bin/chromium`)",
             Self::Cxx => "a C++ compiler (`c++`)",
             Self::Haproxy => "HAProxy",
@@ -75,6 +79,7 @@ impl Need {
     fn is_met(self) -> bool {
         let has = |name: &str| answers(Command::new(name).arg("--version"));
         match self {
+            Self::Binutils => has("objcopy") && has("readelf"),
             Self::Chromium => has("/usr/bin/chromium"),
             Self::Cxx => has("c++"),
             Self::Haproxy => program("haproxy", "-v").is_some(),
@@ -91,6 +96,7 @@ impl Need {
 
     fn debian_packages(self) -> &'static [&'static str] {
         match self {
+            Self::Binutils => &["binutils"],
             Self::Chromium => &["chromium"],
             Self::Cxx => &["g++"],
             Self::Haproxy => &["haproxy"],

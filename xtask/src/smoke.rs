@@ -26,14 +26,18 @@ pub(crate) fn check(report: &mut Report) {
     report.tests("smoke of `cargo run --release -- serve --emulator`", |counts| {
         let mut run = cargo("run");
         let mut proxy = Proxy::start(run.args(["--release", "--", "serve", "--emulator"]))?;
-        let checks = CHECKS.iter().map(|check| (check.says.to_owned(), check.run(&proxy.url)));
-        let verdict = verdict(counts, checks);
+        let verdict = verdict(counts, checks(&proxy.url));
         if verdict.is_err() {
             println!("{}", proxy.last_output());
         }
         proxy.stop()?;
         verdict
     });
+}
+
+/// Sends the requests to a proxy on the emulator. What each found, with its title.
+pub(crate) fn checks(url: &str) -> impl Iterator<Item = (String, Result<(), Failure>)> {
+    CHECKS.iter().map(move |check| (check.says.to_owned(), check.run(url)))
 }
 
 /// One request and what its answer must contain.
