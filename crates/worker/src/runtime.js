@@ -35,7 +35,7 @@ const encoder = new TextEncoder();
 
 const headerLines = (headers) => {
   let text = "";
-  for (const [name, value] of headers) text += `${name}\n${value}\n`;
+  headers.forEach((value, name) => (text += `${name}\n${value}\n`));
   return text;
 };
 
@@ -288,6 +288,10 @@ class Event {
       },
       (error) => this.deliver(completion, FAILED, encoder.encode(String(error))),
     );
+  }
+
+  sendSmall(completion, requestHead, bytes, isLive) {
+    this.send(completion, requestHead, bytes.slice(), isLive);
   }
 
   // Sends a request whose body is written while it is sent. The answer may come before its end. The stream

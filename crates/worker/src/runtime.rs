@@ -61,6 +61,9 @@ extern "C" {
     /// Calls `fetch` with method, URL and headers line by line. It follows no redirects.
     #[wasm_bindgen(method)]
     pub(crate) fn send(this: &Event, completion: u32, head: &str, body: &JsValue, is_live: bool);
+    /// The same with a body that is copied.
+    #[wasm_bindgen(method, js_name = sendSmall)]
+    pub(crate) fn send_small(this: &Event, completion: u32, head: &str, body: &[u8], is_live: bool);
     /// The same with a body that `write_upload` fills. Its length is negative if it is not known.
     #[wasm_bindgen(method, js_name = sendStreamed)]
     pub(crate) fn send_streamed(
@@ -261,8 +264,8 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// In bytes: a body of at most this size is read in one call.
-const SMALL: u64 = 64 * 1024;
+/// In bytes: a body of at most this size crosses the border in one call.
+pub(crate) const SMALL: u64 = 64 * 1024;
 
 /// The usual length of a header.
 const HEADER_LENGTH: usize = 48;
