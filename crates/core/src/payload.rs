@@ -206,6 +206,12 @@ mod tests {
         pieces
     }
 
+    fn two_slices(buf: &PayloadBuf) -> [Bytes; 2] {
+        let mut slices = [IoSlice::new(&[]); 2];
+        assert_eq!(buf.chunks_vectored(&mut slices), 2);
+        slices.map(|slice| Bytes::copy_from_slice(&slice))
+    }
+
     fn four() -> Payload {
         let mut payload = Payload::from(Bytes::from_static(b"b"));
         payload.push_front("a");
@@ -223,13 +229,10 @@ mod tests {
         }
         let kept = payload.clone();
         let mut buf = PayloadBuf::from(payload);
-        let mut slices = [IoSlice::new(&[]); 2];
-        assert_eq!(buf.chunks_vectored(&mut slices), 2);
-        assert_eq!(&*slices[1], b"cde");
+        assert_eq!(two_slices(&buf), ["ab", "cde"]);
         buf.advance(3);
         assert_eq!((buf.remaining(), buf.chunk()), (3, &b"de"[..]));
-        assert_eq!(buf.chunks_vectored(&mut slices), 2);
-        assert_eq!((&*slices[0], &*slices[1]), (&b"de"[..], &b"f"[..]));
+        assert_eq!(two_slices(&buf), ["de", "f"]);
         assert_eq!(buf.copy_to_bytes(3), "def");
         assert!(!buf.has_remaining() && buf.chunk().is_empty());
         assert_eq!(kept.to_bytes(), "abcdef");

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use code_assist_core::internals::access::{Access, Attempt, Needs};
@@ -469,7 +469,7 @@ impl Subject {
 /// The shell's log (`crates/server/src/telemetry.rs`), written to nowhere.
 fn log() {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
-    let lines = lines.event_format(JsonLine);
+    let lines = lines.event_format(JsonLine { wall_clock: SystemTime::now });
     let quiet = ["hyper", "hyper_util", "h2", "rustls", "tower"];
     let filter = Targets::new().with_default(Level::INFO);
     let filter = filter.with_targets(quiet.map(|library| (library, Level::WARN)));

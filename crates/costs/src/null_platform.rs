@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use code_assist_core::{
@@ -164,7 +164,7 @@ impl Platform for NullPlatform {
 
     fn log_request(&self, line: &RequestLine<'_>) {
         if LOGS_REQUESTS.load(Relaxed) {
-            with_request_line(line, |line| {
+            with_request_line(line, SystemTime::now(), |line| {
                 black_box(line);
             });
         }

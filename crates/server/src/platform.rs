@@ -12,9 +12,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, Day, FencingToken, LockResult, Monotonic, Payload,
-    Platform, ProcessStats, Rate, RateStanding, Replica, RequestBodyError, RequestLine, RequestRecord,
-    RsaKey, SendError, SharedReservation, SharedStanding, SignError, StoreError, StoreStats, Timestamp,
-    TraceId, UsageBatch, UsageRow,
+    Platform, ProcessStats, Rate, RateStanding, Replica, RequestBodyError, RequestLine,
+    RequestRecord, RsaKey, SendError, SharedReservation, SharedStanding, SignError, StoreError,
+    StoreStats, Timestamp, TraceId, UsageBatch, UsageRow,
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};

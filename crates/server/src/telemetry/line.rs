@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use code_assist_core::{RequestIds, RequestLine};
 use jiff::Timestamp;
@@ -17,11 +17,12 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::clock;
-
 /// One JSON object per line: time, level, the event's fields, target, the ids of its request.
 #[derive(Debug)]
-pub(crate) struct JsonLine;
+pub(crate) struct JsonLine {
+    /// Reads the clock.
+    pub(crate) wall_clock: fn() -> SystemTime,
+}
 
 impl<S, N> FormatEvent<S, N> for JsonLine
 where
@@ -37,7 +38,7 @@ where
         let mut line = String::new();
         let json = &mut line;
         json.push_str(r#"{"timestamp":""#);
-        push_time(json)?;
+        push_time(json, (self.wall_clock)())?;
         json.push_str(r#"","level":""#);
         json.push_str(event.metadata().level().as_str());
         json.push('"');
@@ -55,11 +56,15 @@ where
 }
 
 /// Passes the line of a request. An event through `tracing` would cost three times as much.
-pub(crate) fn with_request_line(line: &RequestLine<'_>, write: impl FnOnce(&[u8])) {
+pub(crate) fn with_request_line(
+    line: &RequestLine<'_>,
+    now: SystemTime,
+    write: impl FnOnce(&[u8]),
+) {
     thread_local! {
         static BUFFER: RefCell<RequestLines> = const { RefCell::new(RequestLines::EMPTY) };
     }
-    let now = clock::wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     BUFFER.with_borrow_mut(|buffer| write(buffer.line(now, |json| line.write_members(json))));
 }
 
@@ -102,9 +107,9 @@ impl RequestLines {
 }
 
 /// Appends the time, in UTC with microseconds.
-fn push_time(json: &mut String) -> fmt::Result {
+fn push_time(json: &mut String, now: SystemTime) -> fmt::Result {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
-    let now = Timestamp::try_from(clock::wall_clock()).map_err(|_| fmt::Error)?;
+    let now = Timestamp::try_from(now).map_err(|_| fmt::Error)?;
     PRINTER.print_timestamp(&now, json).map_err(|_| fmt::Error)
 }
 

@@ -22,6 +22,7 @@ use tracing_subscriber::{Registry, fmt, registry};
 
 pub(crate) use log_buffer::LogGuard;
 
+use crate::clock;
 use log_buffer::{LogWriter, LostLines};
 
 /// A handle to the running log.
@@ -42,7 +43,8 @@ impl Log {
 pub(crate) fn log_request(line: &RequestLine<'_>) {
     match DIRECT.get() {
         Some(direct) if direct.are_on.load(Relaxed) => {
-            line::with_request_line(line, |line| direct.writer.write_request(line));
+            let write = |line: &[u8]| direct.writer.write_request(line);
+            line::with_request_line(line, clock::wall_clock(), write);
         }
         Some(_) => {}
         None => line.emit(),
@@ -85,7 +87,8 @@ pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LogGuard
         LogFormat::Json => {
             let are_on = AtomicBool::new(has_requests(level));
             let _ = DIRECT.set(DirectLines { writer, are_on });
-            registry().with(filter).with(lines.event_format(line::JsonLine)).init();
+            let format = line::JsonLine { wall_clock: clock::wall_clock };
+            registry().with(filter).with(lines.event_format(format)).init();
         }
         LogFormat::Pretty => {
             let colours = io::stdout().is_terminal() && !no_colour();

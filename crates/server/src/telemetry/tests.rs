@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use code_assist_core::Peer;
 use code_assist_testkit::client::{ask, post, with};
@@ -12,6 +12,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{fmt, registry};
 
 use super::line::{JsonLine, RequestLines, with_request_line};
+
+const JSON: JsonLine = JsonLine { wall_clock: SystemTime::now };
 
 #[test]
 fn a_json_line_equals_that_of_tracing_subscriber() {
@@ -36,7 +38,7 @@ fn a_json_line_equals_that_of_tracing_subscriber() {
     };
     let actual = Sink::default();
     let sink = actual.clone();
-    let lines = fmt::layer().with_writer(move || sink.clone()).event_format(JsonLine);
+    let lines = fmt::layer().with_writer(move || sink.clone()).event_format(JSON);
     with_default(registry().with(lines), log_events);
 
     let expected = Sink::default();
@@ -53,7 +55,7 @@ fn a_json_line_equals_that_of_tracing_subscriber() {
 fn a_line_of_a_request_has_its_ids() {
     let actual = Sink::default();
     let sink = actual.clone();
-    let lines = fmt::layer().with_writer(move || sink.clone()).event_format(JsonLine);
+    let lines = fmt::layer().with_writer(move || sink.clone()).event_format(JSON);
     with_default(registry().with(lines), || {
         let script = ScriptedPlatform::new(google_but(|request| {
             assert!(!request.is(":generateContent"), "the test's own bug");
@@ -97,7 +99,8 @@ fn the_line_of_a_request_is_the_one_that_its_event_would_have() {
         }));
         script.write_login(login("ya29.access", "1//refresh", 3600));
         script.on_request_line(move |line| {
-            with_request_line(line, |line| direct.clone().write_all(line).expect("it never fails"));
+            let write = |line: &[u8]| direct.clone().write_all(line).expect("it never fails");
+            with_request_line(line, SystemTime::now(), write);
         });
         let keys = [("PROXY_API_KEYS", "sk-of-a-client-of-ours,other-key-of-a-client")];
         for settings in [&[][..], &keys] {
@@ -110,7 +113,8 @@ fn the_line_of_a_request_is_the_one_that_its_event_would_have() {
                 ("/nothing", ""),
             ] {
                 let mut request = post(path, body);
-                request.extensions_mut().insert(Peer("192.0.2.7".parse().expect("an address")));
+                let address = Some("192.0.2.7".parse().expect("an address"));
+                request.extensions_mut().insert(Peer { address, admission: None });
                 script.run(&proxy, ask(&proxy, &script, request));
             }
         }

@@ -239,7 +239,8 @@ fn made_up_models_and_clients_make_a_bounded_number_of_series() {
 
 #[test]
 fn what_several_threads_have_counted_is_read_as_if_one_had() {
-    let written = |count: &dyn Fn(&(dyn Fn(&Metrics) + Sync), &Metrics)| {
+    type Work<'a> = &'a (dyn Fn(&Metrics) + Sync);
+    let written = |count: &dyn Fn(Work<'_>, &Metrics)| {
         let metrics = new_metrics();
         let begin = |metrics: &Metrics| {
             metrics.request_began(true);
