@@ -148,6 +148,17 @@ async fn keep_renewing<P: Platform>(platform: &P, key: &str, token: FencingToken
     }
 }
 
+/// The future's output if it is there at once.
+pub(crate) async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
 /// Waits for a future, and returns `None` if it takes longer than `limit`.
 ///
 /// The caller pins the future. Passed by value, it would exist twice, as an argument and as the polled

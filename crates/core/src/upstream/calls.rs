@@ -37,7 +37,7 @@ use crate::request_texts::RequestTexts;
 use crate::settings::Settings;
 use crate::shards::Replicas;
 use crate::time::Monotonic;
-use crate::wait::within;
+use crate::wait::{at_once, within};
 
 /// Sends requests to one upstream. It owns the endpoints with their breakers, and everything else that
 /// a call needs.
@@ -371,10 +371,16 @@ impl Calls {
         }
         let full = |_| Error::QueueTimeout { after: QUEUE_RETRY_AFTER, own_share: false };
         let (limit, late) = context.wait_limit(self.queue_timeout, full, now);
+        let platform = context.platform().clone();
+        let mut acquiring = pin!(platform.acquire_permit(context.caller));
+        if let Some(permit) = at_once(acquiring.as_mut()).await {
+            context.note_step(StepKind::Queue, now, now);
+            context.keep_permit(permit);
+            return (Ok(()), now);
+        }
         let permit = {
             let _waiting = self.metrics.queued();
-            let platform = context.platform();
-            within(platform, limit, pin!(platform.acquire_permit(context.caller))).await
+            within(&platform, limit, acquiring).await
         };
         let then = context.platform().now();
         context.timings.queue += then.since(now);
