@@ -27,11 +27,11 @@ struct SharedPermits {
 
 #[derive(Debug)]
 struct PermitState {
-    /// It has the permits that are not lent.
+    /// It has the permits that no thread keeps.
     queue: WaitQueue,
     share: usize,
     /// The permits that threads keep, and those that were taken of them and not given back to the queue.
-    lent: usize,
+    kept: usize,
     /// The tasks that wait, by their tickets.
     wakers: HashMap<Ticket, Waker>,
 }
@@ -49,7 +49,7 @@ impl Permits {
     /// As many permits as this, of which a caller holds at most `share`.
     pub(crate) fn new(permits: usize, share: usize) -> Self {
         let queue = WaitQueue::new(permits, share);
-        let state = PermitState { queue, share, lent: 0, wakers: HashMap::new() };
+        let state = PermitState { queue, share, kept: 0, wakers: HashMap::new() };
         Self(Replicas::of(&Arc::new(SharedPermits {
             limit: permits,
             state: Mutex::new(state),
@@ -123,12 +123,12 @@ impl SharedPermits {
             return;
         }
         self.change(|state| {
-            state.lent -= 1;
-            ((), state.queue.set_limits(self.limit - state.lent, state.share))
+            state.kept -= 1;
+            ((), state.queue.set_limits(self.limit - state.kept, state.share))
         });
     }
 
-    /// Removes a ticket. If nobody waits for its permit, the thread keeps it.
+    /// Removes a ticket. If no task waits for its permit, the thread keeps it.
     fn leave(&self, ticket: Ticket) {
         self.change(|state| {
             state.wakers.remove(&ticket);
@@ -136,8 +136,8 @@ impl SharedPermits {
             let next = state.queue.leave(ticket);
             self.update(state);
             if had_permit && self.is_open.load(SeqCst) && self.credits.give(1) {
-                state.lent += 1;
-                let _ = state.queue.set_limits(self.limit - state.lent, state.share);
+                state.kept += 1;
+                let _ = state.queue.set_limits(self.limit - state.kept, state.share);
             }
             ((), next.into_iter().collect())
         });
@@ -145,8 +145,8 @@ impl SharedPermits {
 
     /// Takes back what threads keep, and returns the tickets that got a permit by it.
     fn take_back(&self, state: &mut PermitState) -> ((), Vec<Ticket>) {
-        state.lent -= self.credits.take_all();
-        ((), state.queue.set_limits(self.limit - state.lent, state.share))
+        state.kept -= self.credits.take_all();
+        ((), state.queue.set_limits(self.limit - state.kept, state.share))
     }
 
     fn update(&self, state: &PermitState) {

@@ -182,7 +182,7 @@ impl Platform for Edge {
         let announced = content_length(&head.headers);
         let length = body.size_hint().exact().or(announced);
         if body.is_end_stream() || length == Some(0) {
-            return self.send(Request::from_parts(head, Payload::default())).await;
+            return self.send(Request::from_parts(head, Payload::default()), || None).await;
         }
         // The runtime writes it by the length of the stream.
         head.headers.remove(CONTENT_LENGTH);

@@ -91,6 +91,7 @@ impl HttpClient {
     }
 
     /// Sends one of few requests, which is cloned for its repetition.
+    #[cfg(any(feature = "otel", test))]
     pub(crate) async fn send_cloned(
         &self,
         request: Request<Payload>,
