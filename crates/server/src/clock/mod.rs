@@ -5,7 +5,8 @@
 //! Work that takes long runs in no step, but on threads of its own ([`Platform::heavy`]). Outside of
 //! steps every question reads the clock.
 //!
-//! All timers of a task share one timer of the runtime's, its alarm.
+//! All timers of a task share one timer of the runtime's, its alarm. A step can also hold back wake-ups of
+//! its own task that are for nothing.
 //!
 //! [`Platform::heavy`]: code_assist_core::Platform::heavy
 
@@ -19,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub(crate) use step::spawn;
+pub(crate) use step::{hold_wakes, spawn, spawn_holding};
 pub(crate) use timer::{HyperTimer, Timer};
 
 /// The monotonic clock.

@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
 use tokio::task::{JoinHandle, unconstrained};
@@ -17,6 +19,14 @@ where
     tokio::spawn(Stepped::new(future))
 }
 
+/// The same for a task that can hold back its wake-ups ([`hold_wakes`]). This costs one allocation.
+pub(crate) fn spawn_holding<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(Stepped::holding(future))
+}
+
 /// What is known in a step.
 #[derive(Debug, Clone, Copy)]
 struct StepState {
@@ -28,6 +38,10 @@ struct StepState {
     alarm: Option<Instant>,
     /// The first deadline of the timers that wait, among those before `alarm`.
     wanted: Option<Instant>,
+    /// Wake-ups of the task that come from this thread are held back.
+    is_holding: bool,
+    /// One was held back. The task is woken at the end of the step.
+    is_woken: bool,
 }
 
 thread_local! {
@@ -68,6 +82,77 @@ pub(super) fn poll_deadline(deadline: Instant, waker: &Waker) -> Option<Poll<()>
     Some(Poll::Pending)
 }
 
+/// Holds back the wake-ups of this step's task that come from this thread, until the result is dropped.
+/// Then the task is woken at the end of the step: it is running, and no wake-up has an effect before.
+///
+/// Nothing is held back outside of steps, in tasks that were not spawned for it, and from other threads.
+pub(crate) fn hold_wakes() -> HeldWakes {
+    let step = STEP.get();
+    STEP.set(step.map(|step| StepState { is_holding: true, ..step }));
+    HeldWakes { was_woken: step.is_some_and(|step| step.is_woken), of_this_thread: PhantomData }
+}
+
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct HeldWakes {
+    /// One was held back before.
+    was_woken: bool,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl HeldWakes {
+    /// Drops the wake-ups. The task must have no use for them.
+    pub(crate) fn discard(self) {
+        let is_woken = self.was_woken;
+        STEP.set(STEP.get().map(|step| StepState { is_woken, ..step }));
+    }
+}
+
+impl Drop for HeldWakes {
+    fn drop(&mut self) {
+        STEP.set(STEP.get().map(|step| StepState { is_holding: false, ..step }));
+    }
+}
+
+/// Wakes a task, unless its step holds that back.
+struct HoldableWaker(Waker);
+
+impl Wake for HoldableWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let waker = Arc::as_ptr(self).cast();
+        match STEP.get().filter(|step| step.is_holding && step.waker == waker) {
+            Some(step) => STEP.set(Some(StepState { is_woken: true, ..step })),
+            None => self.0.wake_by_ref(),
+        }
+    }
+}
+
+/// A task's waker, and the one that can be held back.
+#[derive(Debug)]
+struct OwnWaker {
+    task: Waker,
+    own: Waker,
+}
+
+impl OwnWaker {
+    /// Both wake nothing until the first poll.
+    fn new() -> Self {
+        Self { task: Waker::noop().clone(), own: Waker::noop().clone() }
+    }
+
+    fn for_task(&mut self, task: &Waker) -> &Waker {
+        if !self.task.will_wake(task) {
+            let own = Arc::new(HoldableWaker(task.clone())).into();
+            *self = Self { task: task.clone(), own };
+        }
+        &self.own
+    }
+}
+
 pin_project! {
     /// A future whose polls are steps.
     #[derive(Debug)]
@@ -76,12 +161,18 @@ pin_project! {
         future: F,
         #[pin]
         alarm: Alarm,
+        // Of a task that can hold back its wake-ups.
+        waker: Option<OwnWaker>,
     }
 }
 
 impl<F> Stepped<F> {
     pub(super) fn new(future: F) -> Self {
-        Self { future, alarm: Alarm { at: None, sleep: None } }
+        Self { future, alarm: Alarm { at: None, sleep: None }, waker: None }
+    }
+
+    pub(super) fn holding(future: F) -> Self {
+        Self { waker: Some(OwnWaker::new()), ..Self::new(future) }
     }
 }
 
@@ -90,11 +181,19 @@ impl<F: Future> Future for Stepped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        let step = Step::begin(cx.waker(), this.alarm.as_mut().pending());
-        let polled = this.future.poll(cx);
-        let wanted = step.end();
-        if let Some(deadline) = wanted.filter(|_| polled.is_pending()) {
-            this.alarm.set_to(deadline, cx);
+        let waker = match this.waker {
+            Some(own) => own.for_task(cx.waker()),
+            None => cx.waker(),
+        };
+        let step = Step::begin(waker, this.alarm.as_mut().pending());
+        let polled = this.future.poll(&mut Context::from_waker(waker));
+        if let Some(end) = step.end().filter(|_| polled.is_pending()) {
+            if let Some(deadline) = end.wanted {
+                this.alarm.set_to(deadline, cx);
+            }
+            if end.is_woken {
+                cx.waker().wake_by_ref();
+            }
         }
         polled
     }
@@ -107,13 +206,20 @@ struct Step {
 
 impl Step {
     fn begin(waker: &Waker, alarm: Option<Instant>) -> Self {
-        let state = StepState { now: None, waker: waker.data(), alarm, wanted: None };
+        let state = StepState {
+            now: None,
+            waker: waker.data(),
+            alarm,
+            wanted: None,
+            is_holding: false,
+            is_woken: false,
+        };
         Self { outer: STEP.replace(Some(state)) }
     }
 
-    /// Returns when the task has to be woken, if that is before its alarm.
-    fn end(self) -> Option<Instant> {
-        STEP.get().and_then(|state| state.wanted)
+    /// Returns what is known at its end.
+    fn end(self) -> Option<StepState> {
+        STEP.get()
     }
 }
 

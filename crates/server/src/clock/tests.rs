@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use hyper::rt::Timer as _;
-use tokio::task::yield_now;
+use tokio::task::{JoinHandle, yield_now};
 
 use super::step::Stepped;
 use super::*;
@@ -255,4 +255,160 @@ async fn hypers_timers_can_be_set_anew() {
         assert!(has_passed(begun, seconds(8)));
     });
     task.await.unwrap();
+}
+
+/// How often a task is polled whose first poll does this, until nothing wakes it any more.
+async fn polls_after(
+    spawn: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> JoinHandle<()>,
+    first: impl FnOnce(&Waker) + Send + 'static,
+) -> usize {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let (counted, mut first) = (Arc::clone(&polls), Some(first));
+    let task = spawn(Box::pin(poll_fn(move |cx| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        if let Some(first) = first.take() {
+            first(cx.waker());
+        }
+        Poll::Pending
+    })));
+    for _ in 0..10 {
+        yield_now().await;
+    }
+    task.abort();
+    polls.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_wake_up_that_is_held_back_comes_at_the_end_of_the_step_unless_it_is_discarded() {
+    let discarded = |waker: &Waker| {
+        let held = hold_wakes();
+        waker.wake_by_ref();
+        waker.clone().wake();
+        held.discard();
+    };
+    let kept = |waker: &Waker| {
+        let held = hold_wakes();
+        waker.wake_by_ref();
+        drop(held);
+    };
+    assert_eq!(polls_after(spawn_holding, discarded).await, 1);
+    assert_eq!(polls_after(spawn_holding, kept).await, 2);
+    assert_eq!(polls_after(spawn, discarded).await, 2, "such tasks hold nothing back");
+}
+
+#[tokio::test]
+async fn wake_ups_before_and_after_one_that_is_discarded_come() {
+    let discard_one = |waker: &Waker| {
+        let held = hold_wakes();
+        waker.wake_by_ref();
+        held.discard();
+    };
+    let before = move |waker: &Waker| {
+        waker.wake_by_ref();
+        discard_one(waker);
+    };
+    let after = move |waker: &Waker| {
+        discard_one(waker);
+        waker.wake_by_ref();
+    };
+    let held_before = move |waker: &Waker| {
+        let held = hold_wakes();
+        waker.wake_by_ref();
+        drop(held);
+        discard_one(waker);
+    };
+    let around = move |waker: &Waker| {
+        let held = hold_wakes();
+        waker.wake_by_ref();
+        discard_one(waker);
+        drop(held);
+    };
+    assert_eq!(polls_after(spawn_holding, before).await, 2);
+    assert_eq!(polls_after(spawn_holding, after).await, 2);
+    assert_eq!(polls_after(spawn_holding, held_before).await, 2);
+    assert_eq!(polls_after(spawn_holding, around).await, 2);
+}
+
+#[tokio::test]
+async fn wake_ups_from_other_threads_and_of_other_tasks_are_never_held_back() {
+    let from_another_thread = |waker: &Waker| {
+        let held = hold_wakes();
+        std::thread::scope(|scope| {
+            scope.spawn(|| waker.wake_by_ref());
+        });
+        held.discard();
+    };
+    assert_eq!(polls_after(spawn_holding, from_another_thread).await, 2);
+
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let other = spawn_holding(poll_fn(move |cx| {
+        sender.send(cx.waker().clone()).map_or(Poll::Ready(()), |()| Poll::Pending)
+    }));
+    yield_now().await;
+    let other_waker = receiver.recv().unwrap();
+    let of_another_task = move |_: &Waker| {
+        let held = hold_wakes();
+        other_waker.wake_by_ref();
+        held.discard();
+    };
+    assert_eq!(polls_after(spawn_holding, of_another_task).await, 1);
+    assert!(receiver.try_recv().is_ok(), "it was polled again");
+    other.abort();
+}
+
+#[tokio::test]
+async fn a_panic_while_wake_ups_are_held_back_loses_none() {
+    let panics = |waker: &Waker| {
+        let caught = std::panic::catch_unwind(|| {
+            let _held = hold_wakes();
+            waker.wake_by_ref();
+            panic!("while wake-ups are held back");
+        });
+        assert!(caught.is_err());
+    };
+    assert_eq!(polls_after(spawn_holding, panics).await, 2);
+}
+
+#[tokio::test]
+async fn a_step_within_a_step_holds_back_only_its_own_wake_ups() {
+    let nested = |waker: &Waker| {
+        let held = hold_wakes();
+        let inner = pin!(Stepped::holding(poll_fn(|_| {
+            let held = hold_wakes();
+            waker.wake_by_ref();
+            held.discard();
+            Poll::<()>::Pending
+        })));
+        assert!(inner.poll(&mut Context::from_waker(waker)).is_pending());
+        held.discard();
+    };
+    assert_eq!(polls_after(spawn_holding, nested).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_holds_back_wake_ups_has_timers_budget_and_an_alarm_as_others() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&polls);
+    let task = spawn_holding(async move {
+        let mut work = pin!(async {
+            for _ in 0..10 {
+                give_up(Timer::after(seconds(10))).await;
+                yield_now().await;
+            }
+            for _ in 0..1000 {
+                tokio::task::coop::consume_budget().await;
+            }
+            let begun = Instant::now();
+            Timer::after(seconds(60)).await;
+            assert!(has_passed(begun, seconds(60)));
+        });
+        poll_fn(|cx| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            work.as_mut().poll(cx)
+        })
+        .await;
+    });
+    tokio::time::timeout(seconds(600), task).await.unwrap().unwrap();
+    // The first, one after each of the ten, one for each 128 of the thousand, at ten seconds and at the end.
+    assert_eq!(polls.load(Ordering::SeqCst), 1 + 10 + 7 + 2);
 }

@@ -11,15 +11,15 @@ use bytes::Bytes;
 use code_assist_core::{AdminPort, EarlyHead, OnAdmission, Peer, ProxyBody, RequestBodyError};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::task::yield_now;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::connection::RefusedRequest;
 use super::early::{self, First};
+use super::request_body::RequestBody;
 use super::response::{OpenResponse, TrackedBody};
-use super::{ConnectionContext, request_body, tunnel};
+use super::{ConnectionContext, tunnel};
 use crate::platform::TokioPlatform;
 
 /// Answers one request.
@@ -36,7 +36,7 @@ pub(super) async fn respond(
     let version = request.version();
     let client = tunnel::requested(&mut request);
     let refusal = open.check(&request).err();
-    let request = request.map(|body| body.map_err(|error| request_body::classify(&error)));
+    let request = request.map(|body| RequestBody::new(body, version));
     let mut response = match (&refusal, server.proxy.early_heartbeat()) {
         (Some(error), _) => {
             open.refused();

@@ -220,7 +220,7 @@ impl Server {
             let memory = ConnectionMemory::new(&self.memory, caller, Arc::clone(&place.place));
             let phase = self.phase.subscribe();
             let server = Arc::clone(self);
-            clock::spawn(server.serve_connection(stream, origin, phase, place, memory));
+            clock::spawn_holding(server.serve_connection(stream, origin, phase, place, memory));
         }
     }
 
