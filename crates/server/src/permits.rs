@@ -135,7 +135,8 @@ impl SharedPermits {
             let had_permit = state.queue.has_permit(ticket);
             let next = state.queue.leave(ticket);
             self.update(state);
-            if had_permit && self.is_open.load(SeqCst) && self.credits.give(1) {
+            let is_free = had_permit && next.is_none();
+            if is_free && self.is_open.load(SeqCst) && self.credits.give(1) {
                 state.lent += 1;
                 let _ = state.queue.set_limits(self.limit - state.lent, state.share);
             }
@@ -342,5 +343,23 @@ mod tests {
         permits.set_share(16);
         assert_eq!(permits.0.own().credits.sum(), 0);
         assert!(take().ticket.is_some());
+    }
+
+    #[test]
+    fn a_permit_that_passes_to_the_last_task_that_waits_is_not_kept_too() {
+        let permits = Permits::new(2, 2);
+        let wakes: [Arc<Wakes>; 2] = Default::default();
+        let take = || match poll(pin!(permits.acquire(caller("ann"))), &wakes[0]) {
+            Poll::Ready(permit) => permit,
+            Poll::Pending => panic!("it is free"),
+        };
+        let [first, _second] = [take(), take()];
+        let mut third = pin!(permits.acquire(caller("bob")));
+        assert!(poll(third.as_mut(), &wakes[1]).is_pending());
+        drop(first);
+        let Poll::Ready(_third) = poll(third.as_mut(), &wakes[1]) else { panic!("it was woken") };
+        assert_eq!(permits.0.own().credits.sum(), 0);
+        let fourth = pin!(permits.acquire(caller("eve")));
+        assert!(poll(fourth, &wakes[0]).is_pending(), "two of two are held");
     }
 }
