@@ -208,3 +208,12 @@ fn credit_is_bounded_and_is_not_taken_before_a_ticket_or_beside_a_share() {
     drop(hers);
     assert_eq!(budget.used(), 0);
 }
+
+#[test]
+fn what_the_proxy_itself_gives_back_beyond_the_limit_goes_to_no_client() {
+    let budget = MemoryBudget::new(16 << 20);
+    let _clients = budget.try_reserve(Caller::Unknown, 16 << 20).unwrap();
+    drop(budget.try_reserve_own(Caller::Unknown, 1 << 20).unwrap());
+    assert!(budget.try_reserve(Caller::Unknown, 1 << 20).is_none());
+    assert!(budget.try_reserve_own(Caller::Unknown, 1 << 20).is_some());
+}
