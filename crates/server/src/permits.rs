@@ -345,6 +345,35 @@ mod tests {
         assert!(take().ticket.is_some());
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn tasks_on_many_threads_hold_no_more_permits_than_there_are_and_all_get_one() {
+        let permits = Arc::new(Permits::new(2, 2));
+        let held = Arc::new(AtomicUsize::new(0));
+        for _ in 0..300 {
+            let tasks: Vec<_> = (0..4)
+                .map(|_| {
+                    let (permits, held) = (Arc::clone(&permits), Arc::clone(&held));
+                    tokio::spawn(async move {
+                        for _ in 0..20 {
+                            let permit = permits.acquire(caller("ann")).await;
+                            assert!(held.fetch_add(1, SeqCst) < 2);
+                            held.fetch_sub(1, SeqCst);
+                            drop(permit);
+                        }
+                    })
+                })
+                .collect();
+            for task in tasks {
+                let ended = tokio::time::timeout(std::time::Duration::from_secs(10), task).await;
+                ended.expect("no task waits for ever").unwrap();
+            }
+        }
+        let shared = permits.0.own();
+        let state = shared.state();
+        assert_eq!(state.lent, shared.credits.sum());
+        assert!(state.queue.is_empty() && state.wakers.is_empty());
+    }
+
     #[test]
     fn a_permit_that_passes_to_the_last_task_that_waits_is_not_kept_too() {
         let permits = Permits::new(2, 2);

@@ -402,6 +402,18 @@ mod tests {
         assert_eq!(written.recv().expect("the thread lives"), b"one\n");
     }
 
+    #[test]
+    fn the_thread_does_not_sleep_while_there_is_a_line_that_woke_no_thread() {
+        let writer = LogWriter { buffer: Arc::new(LogBuffer::new()) };
+        writer.write_request(b"one\n");
+        let (woke, woken) = sync_channel(1);
+        thread::spawn(move || {
+            writer.buffer.sleep();
+            woke.send(())
+        });
+        assert_eq!(woken.recv_timeout(Duration::from_secs(10)), Ok(()));
+    }
+
     #[derive(Clone, Default)]
     struct WrittenBytes(Arc<Mutex<Vec<u8>>>);
 
