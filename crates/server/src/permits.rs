@@ -135,7 +135,8 @@ impl SharedPermits {
             let had_permit = state.queue.has_permit(ticket);
             let next = state.queue.leave(ticket);
             self.update(state);
-            if had_permit && self.is_open.load(SeqCst) && self.credits.give(1) {
+            let is_free = had_permit && next.is_none();
+            if is_free && self.is_open.load(SeqCst) && self.credits.give(1) {
                 state.kept += 1;
                 let _ = state.queue.set_limits(self.limit - state.kept, state.share);
             }
@@ -342,5 +343,52 @@ mod tests {
         permits.set_share(16);
         assert_eq!(permits.0.own().credits.sum(), 0);
         assert!(take().ticket.is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn tasks_on_many_threads_hold_no_more_permits_than_there_are_and_all_get_one() {
+        let permits = Arc::new(Permits::new(2, 2));
+        let held = Arc::new(AtomicUsize::new(0));
+        for _ in 0..300 {
+            let tasks: Vec<_> = (0..4)
+                .map(|_| {
+                    let (permits, held) = (Arc::clone(&permits), Arc::clone(&held));
+                    tokio::spawn(async move {
+                        for _ in 0..20 {
+                            let permit = permits.acquire(caller("ann")).await;
+                            assert!(held.fetch_add(1, SeqCst) < 2);
+                            held.fetch_sub(1, SeqCst);
+                            drop(permit);
+                        }
+                    })
+                })
+                .collect();
+            for task in tasks {
+                let ended = tokio::time::timeout(std::time::Duration::from_secs(10), task).await;
+                ended.expect("no task waits for ever").unwrap();
+            }
+        }
+        let shared = permits.0.own();
+        let state = shared.state();
+        assert_eq!(state.kept, shared.credits.sum());
+        assert!(state.queue.is_empty() && state.wakers.is_empty());
+    }
+
+    #[test]
+    fn a_permit_that_passes_to_the_last_task_that_waits_is_not_kept_too() {
+        let permits = Permits::new(2, 2);
+        let wakes: [Arc<Wakes>; 2] = Default::default();
+        let take = || match poll(pin!(permits.acquire(caller("ann"))), &wakes[0]) {
+            Poll::Ready(permit) => permit,
+            Poll::Pending => panic!("it is free"),
+        };
+        let [first, _second] = [take(), take()];
+        let mut third = pin!(permits.acquire(caller("bob")));
+        assert!(poll(third.as_mut(), &wakes[1]).is_pending());
+        drop(first);
+        let Poll::Ready(_third) = poll(third.as_mut(), &wakes[1]) else { panic!("it was woken") };
+        assert_eq!(permits.0.own().credits.sum(), 0);
+        let fourth = pin!(permits.acquire(caller("eve")));
+        assert!(poll(fourth, &wakes[0]).is_pending(), "two of two are held");
     }
 }

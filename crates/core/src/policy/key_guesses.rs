@@ -234,6 +234,7 @@ mod tests {
         let another = KeyDigest::of("another");
         assert_eq!(guesses.refusal(&from, &key, at(101)), None, "it was accepted before");
         assert_eq!(guesses.refusal(&from, &another, at(101)), Some(Duration::from_secs(59)));
+        assert_eq!(guesses.refusal(&from, &another, at(159)), Some(Duration::from_secs(1)));
         assert_eq!(guesses.refusal(&from, &another, at(160)), None);
     }
 

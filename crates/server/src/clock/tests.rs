@@ -172,6 +172,22 @@ async fn each_timer_of_a_task_ends_at_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timer_that_is_added_later_and_ends_earlier_wakes_its_task_in_time() {
+    let task = spawn(async {
+        let begun = Instant::now();
+        let shorter = async {
+            // The alarm is set to the other timer.
+            yield_now().await;
+            Timer::after(seconds(5)).await;
+            assert!(has_passed(begun, seconds(5)));
+        };
+        tokio::join!(Timer::after(seconds(60)), shorter);
+        assert!(has_passed(begun, seconds(60)));
+    });
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn timers_that_are_dropped_wake_their_task_once_for_all() {
     let polls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&polls);

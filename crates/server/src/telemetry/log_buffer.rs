@@ -169,7 +169,6 @@ impl LogBuffer {
         }
     }
 
-    /// Those of requests come first, so that a batch ends with what was logged last when the process stops.
     fn shards(&self) -> impl Iterator<Item = &Shard> {
         self.requests.iter().chain([&self.events])
     }
@@ -189,9 +188,12 @@ impl LogBuffer {
         }
     }
 
-    /// Moves all lines to the batch.
+    /// Moves all lines to the batch. Those of requests come first, so that a batch ends with what was logged last
+    /// when the process stops.
     fn take(&self, batch: &mut Vec<u8>) {
-        for shard in self.shards() {
+        // Taken before them, so that no request's line misses the batch of an event that came later.
+        let events = std::mem::take(&mut self.events.lines().text);
+        for shard in &self.requests {
             let mut lines = shard.lines();
             if batch.is_empty() {
                 std::mem::swap(&mut lines.text, batch);
@@ -200,6 +202,7 @@ impl LogBuffer {
             }
             lines.text.shrink_to(KEPT_CAPACITY);
         }
+        batch.extend_from_slice(&events);
     }
 
     /// Writes lines until the buffer is closed.
@@ -364,6 +367,31 @@ mod tests {
     }
 
     #[test]
+    fn no_event_is_taken_before_the_line_of_a_request_that_was_logged_before_it() {
+        const LINES: usize = 20_000;
+        let writer = LogWriter { buffer: Arc::new(LogBuffer::new()) };
+        let mut text = Vec::new();
+        thread::scope(|scope| {
+            let logging = scope.spawn(|| {
+                for _ in 0..LINES {
+                    writer.write_request(b"r");
+                    writer.make_writer().write_all(b"e").expect("it never fails");
+                }
+            });
+            while text.len() < 2 * LINES && !logging.is_finished() {
+                writer.buffer.take(&mut text);
+            }
+        });
+        writer.buffer.take(&mut text);
+        assert_eq!(text.len(), 2 * LINES);
+        let mut requests_ahead = 0;
+        for (at, line) in text.iter().enumerate() {
+            requests_ahead += if *line == b'r' { 1 } else { -1 };
+            assert!(requests_ahead >= 0, "at {at}");
+        }
+    }
+
+    #[test]
     fn the_line_of_a_request_wakes_a_thread_that_sleeps() {
         let (wrote, written) = sync_channel(1);
         let (writer, _guard) = start(Gate { wrote, go_on: None }).expect("a thread");
@@ -372,6 +400,18 @@ mod tests {
         }
         writer.write_request(b"one\n");
         assert_eq!(written.recv().expect("the thread lives"), b"one\n");
+    }
+
+    #[test]
+    fn the_thread_does_not_sleep_while_there_is_a_line_that_woke_no_thread() {
+        let writer = LogWriter { buffer: Arc::new(LogBuffer::new()) };
+        writer.write_request(b"one\n");
+        let (woke, woken) = sync_channel(1);
+        thread::spawn(move || {
+            writer.buffer.sleep();
+            woke.send(())
+        });
+        assert_eq!(woken.recv_timeout(Duration::from_secs(10)), Ok(()));
     }
 
     #[derive(Clone, Default)]

@@ -100,9 +100,16 @@ impl Platform for ScriptedPlatform {
     async fn send(
         &self,
         request: Request<Payload>,
-        _again: impl Fn() -> Option<Request<Payload>>,
+        again: impl Fn() -> Option<Request<Payload>>,
     ) -> Result<Response<ScriptedBody>, SendError> {
+        let again = again().map(Request::into_parts);
         let (head, payload) = request.into_parts();
+        if let Some((again, repeated)) = again {
+            // What goes to another connection is the same request.
+            assert_eq!((&again.method, &again.uri), (&head.method, &head.uri));
+            assert_eq!(again.headers, head.headers);
+            assert!(repeated == payload, "the body of the repetition differs");
+        }
         self.exchange(head, &payload.to_bytes()).await
     }
 

@@ -128,7 +128,10 @@ impl MemoryBudget {
     /// Reserves bytes for an answer of the proxy's own, such as its metrics. A sixteenth beyond the
     /// limit is kept for these, so that they can be read while clients' requests fill the budget.
     pub fn try_reserve_own(&self, caller: Caller, bytes: usize) -> Option<MemoryReservation> {
-        self.reserve_within(self.limit() + self.limit() / 16, caller, bytes)
+        let limit = self.limit() + self.limit() / 16;
+        let mut reservation = self.reserve_within(limit, caller, bytes)?;
+        reservation.is_own = true;
+        Some(reservation)
     }
 
     /// Begins to wait for bytes. Returns `None` if too many wait, of this caller or in all.
@@ -173,7 +176,7 @@ impl MemoryBudget {
             held.add(caller, bytes);
             caller
         };
-        Some(MemoryReservation { budget: Arc::clone(state), caller, bytes })
+        Some(MemoryReservation { budget: Arc::clone(state), caller, is_own: false, bytes })
     }
 
     #[cfg(test)]
@@ -281,6 +284,8 @@ pub struct MemoryReservation {
     budget: Replica<BudgetState>,
     /// `None` if there were no shares when it was made: then it counts for no caller until its end.
     caller: Option<Caller>,
+    /// It may be beyond the limit: a client's reservation must not get its bytes as credit.
+    is_own: bool,
     bytes: usize,
 }
 
@@ -330,6 +335,7 @@ impl MemoryReservation {
         let Some(less @ 1..) = self.bytes.checked_sub(bytes) else { return };
         // Without a ticket that waits, the next request of this thread probably needs as much.
         let is_kept = self.caller.is_none()
+            && !self.is_own
             && self.budget.waiting.load(Relaxed) == 0
             && self.budget.credits.give(less);
         if !is_kept {
@@ -364,7 +370,8 @@ impl MemoryTicket {
         }
         held.add(caller, bytes);
         drop(held);
-        Some(MemoryReservation { budget: Arc::clone(&self.budget), caller, bytes })
+        let budget = Arc::clone(&self.budget);
+        Some(MemoryReservation { budget, caller, is_own: false, bytes })
     }
 }
 

@@ -208,3 +208,23 @@ fn credit_is_bounded_and_is_not_taken_before_a_ticket_or_beside_a_share() {
     drop(hers);
     assert_eq!(budget.used(), 0);
 }
+
+#[test]
+fn beside_shares_no_credit_is_taken_and_what_a_caller_gives_back_counts_for_it_no_longer() {
+    let budget = MemoryBudget::new(100);
+    drop(budget.try_reserve(ADA, 20));
+    budget.set_keys(2);
+    let hers = budget.try_reserve(ADA, 20).unwrap();
+    assert!(budget.try_reserve(ADA, 31).is_none(), "it would be more than half");
+    drop(hers);
+    assert!(budget.try_reserve(ADA, 50).is_some());
+}
+
+#[test]
+fn what_the_proxy_itself_gives_back_beyond_the_limit_goes_to_no_client() {
+    let budget = MemoryBudget::new(16 << 20);
+    let _clients = budget.try_reserve(Caller::Unknown, 16 << 20).unwrap();
+    drop(budget.try_reserve_own(Caller::Unknown, 1 << 20).unwrap());
+    assert!(budget.try_reserve(Caller::Unknown, 1 << 20).is_none());
+    assert!(budget.try_reserve_own(Caller::Unknown, 1 << 20).is_some());
+}

@@ -69,7 +69,8 @@ impl ConnectionState {
 
     /// How many more streams the peer allows now.
     pub(in crate::http_client) fn free_streams(&self) -> usize {
-        self.limit().saturating_sub(self.streams.load(Ordering::Relaxed))
+        // See `take_stream`: a request that finds none free waits.
+        self.limit().saturating_sub(self.streams.load(Ordering::SeqCst))
     }
 
     /// Counts one more stream, if at least `open` are open and the peer allows one more.

@@ -77,6 +77,66 @@ async fn after_a_goaway_requests_use_a_new_connection_and_open_streams_complete(
 }
 
 #[tokio::test]
+async fn a_stream_that_ends_beside_another_one_serves_a_request_that_waits_for_a_dial() {
+    let (end, ends) = watch::channel(false);
+    let (full, mut is_full) = watch::channel(false);
+    let full = Arc::new(full);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = RawHttp2::over(listener, move |number, stream| {
+        let (ends, full) = (ends.clone(), Arc::clone(&full));
+        async move {
+            if number > 0 {
+                // It never says how many streams it allows, so that it has one.
+                let mut stream = stream;
+                frames::read_preface(&mut stream).await.unwrap();
+                while frames::read_frame(&mut stream).await.unwrap().kind != frames::HEADERS {}
+                full.send_replace(true);
+                std::future::pending::<()>().await;
+            }
+            let mut builder = h2::server::Builder::new();
+            let handshake = builder.max_concurrent_streams(2).handshake::<_, Bytes>(stream);
+            let mut connection = handshake.await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let mut ends = ends.clone();
+                tokio::spawn(async move {
+                    match request.uri().path() {
+                        "/never" => std::future::pending().await,
+                        "/later" => _ = ends.wait_for(|end| *end).await.unwrap(),
+                        _ => {}
+                    }
+                    respond.send_response(Response::new(()), true).unwrap();
+                });
+            }
+        }
+    });
+    let seconds = Duration::from_secs;
+    let client = server.client(PoolOptions {
+        ping_interval: seconds(60),
+        settings_timeout: seconds(60),
+        ..quick()
+    });
+    let send = |path: &str| {
+        let (client, request) = (client.clone(), server.server.get(path));
+        tokio::spawn(async move { text(client.send_cloned(request).await.unwrap()).await })
+    };
+    send("/").await.unwrap();
+    let (_never, later) = (send("/never"), send("/later"));
+    tokio::task::yield_now().await;
+    // One of them gets the new connection, and never an answer.
+    let (one, other) = (send("/"), send("/"));
+    is_full.wait_for(|full| *full).await.unwrap();
+    end.send_replace(true);
+    later.await.unwrap();
+    let served = async {
+        tokio::select! {
+            served = one => served.unwrap(),
+            served = other => served.unwrap(),
+        }
+    };
+    tokio::time::timeout(seconds(10), served).await.expect("it has the stream that has ended");
+}
+
+#[tokio::test]
 async fn a_silent_connection_is_detected_by_ping() {
     let server = RawHttp2::start(|mut connection, _| async move {
         let (_, mut respond) = connection.accept().await.unwrap().unwrap();

@@ -31,6 +31,29 @@ async fn five_hundred_requests_use_five_connections_of_a_hundred_streams() {
 }
 
 #[tokio::test]
+async fn a_request_beside_as_many_streams_as_the_peer_allows_takes_another_connection() {
+    let barrier = Arc::new(Barrier::new(2));
+    let server = TestServer::start(Tls::Http2 { streams: 1 }, move |_| {
+        let barrier = Arc::clone(&barrier);
+        async move {
+            barrier.wait().await;
+            Response::new(full("ok"))
+        }
+    })
+    .await;
+    let client = server.client(&[]);
+    let (other, request) = (client.clone(), server.get("/"));
+    let first = tokio::spawn(async move { other.send_cloned(request).await });
+    server.await_streams(1).await;
+    let second = client.send_cloned(server.get("/"));
+    let second = tokio::time::timeout(Duration::from_secs(10), second).await;
+    let second = second.expect("it does not wait for the first one").unwrap();
+    assert_eq!(text(second).await, "ok");
+    assert_eq!(text(first.await.unwrap().unwrap()).await, "ok");
+    assert_eq!(server.opened(), 2);
+}
+
+#[tokio::test]
 async fn a_burst_on_a_cold_pool_dials_once() {
     let server = TestServer::start(Tls::Http2 { streams: 100 }, |_| async {
         tokio::time::sleep(Duration::from_millis(50)).await;
