@@ -82,12 +82,11 @@ async fn a_stream_that_ends_beside_another_one_serves_a_request_that_waits_for_a
     let (full, mut is_full) = watch::channel(false);
     let full = Arc::new(full);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = RawHttp2::over(listener, move |number, stream| {
+    let server = RawHttp2::over(listener, move |number, mut stream| {
         let (ends, full) = (ends.clone(), Arc::clone(&full));
         async move {
             if number > 0 {
                 // It never says how many streams it allows, so that it has one.
-                let mut stream = stream;
                 frames::read_preface(&mut stream).await.unwrap();
                 while frames::read_frame(&mut stream).await.unwrap().kind != frames::HEADERS {}
                 full.send_replace(true);
