@@ -299,7 +299,8 @@ async fn a_wake_up_that_is_held_back_comes_at_the_end_of_the_step_unless_it_is_d
     let discarded = |waker: &Waker| {
         let held = hold_wakes();
         waker.wake_by_ref();
-        waker.clone().wake();
+        let owned = waker.clone();
+        owned.wake();
         held.discard();
     };
     let kept = |waker: &Waker| {
