@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use code_assist_core::internals::provider::code_assist::adapt::{count, generate};
 use code_assist_core::internals::provider::code_assist::envelope::{Envelope, wrap_count};
+use code_assist_core::internals::request_texts::RequestTexts;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
@@ -18,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(again.dropped.is_empty(), "a second pass drops {:?}", again.dropped);
         if valid {
             let sent = Envelope { model: "m", project: &"p".into(), prompt_id: "i" }
-                .wrap(adapted.request)
+                .wrap(adapted.request, &mut RequestTexts::default())
                 .to_bytes();
             let sent: Map<String, Value> = serde_json::from_slice(&sent).expect("is JSON");
             let keys: Vec<&str> = sent.keys().map(String::as_str).collect();
