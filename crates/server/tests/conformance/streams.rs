@@ -302,7 +302,9 @@ fn a_stream_is_logged_when_it_has_ended() {
     for name in ["timestamp", "cache_hit", "upstream_ms", "overhead_ms", "ttfb_ms", "bytes_out"] {
         assert!(!line[name].is_null(), "{name} is missing: {line}");
     }
-    assert!(line["overhead_ms"].as_f64().unwrap() > 0.0, "the work on the request counts: {line}");
+    // A Worker's clock stands still while it works, and counts whole milliseconds.
+    let overhead = line["overhead_ms"].as_f64().unwrap();
+    assert!(!proxy.is_native() || overhead > 0.0, "the work on the request counts: {line}");
 }
 
 #[test]
