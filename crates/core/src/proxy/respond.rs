@@ -222,7 +222,7 @@ pub(super) fn whole<P: Platform>(
     mut answer: WholeAnswer,
     context: &mut RequestContext<P>,
 ) -> CachedAnswer {
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(HEADERS_OF_REQUESTS);
     if provider.copies_answers() {
         headers = forward::answer_headers(&answer.head.headers);
         note_timing(&answer.head.headers, context);
@@ -363,6 +363,9 @@ const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 /// How many headers an answer gets on its way out, CORS left aside.
 const USUAL_HEADERS: usize = 4;
+
+/// hyper reads a connection's next request into the map of its last answer, if that has space for it.
+const HEADERS_OF_REQUESTS: usize = 12;
 
 /// How many more it gets where a key has limits.
 const HEADERS_OF_HOLDERS: usize = 3;
