@@ -11,7 +11,7 @@ use crate::process::{captured, run as shown, run_within};
 use crate::report::{Failure, Report};
 use crate::setup::{Install, Need, ensure, program};
 use crate::tools::{references, venv_with};
-use crate::workspace::{cargo, root, target};
+use crate::workspace::{cargo, make_folder, root, target};
 use crate::{pgo, worker};
 
 /// What the system has to have for [`run`]. The references are optional.
@@ -65,6 +65,9 @@ pub(crate) fn run(report: &mut Report, options: &Options, install: Install) {
     }
     let profiled = options.profiled.clone().or_else(|| build_profiled(report, options.quick));
     let edge = target().join("bench/edge.json");
+    if report.step("folder of the bench", || make_folder(&target().join("bench"))).is_none() {
+        return;
+    }
     let edge = worker::measure(report, Some(&edge), options.quick).map(|()| edge);
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 2 });
     report.step("measuring", || {
