@@ -248,7 +248,9 @@ fn dialects_and_worker() -> Vec<Goal> {
 
     let dialect = |name: &str, contender| {
         let what = format!("CPU a request, {name}");
-        at_most(&what, "× Gemini", RatioOf(contender, "cpu_us", Proxy), 1.5).limit(2.0)
+        at_most(&what, "× Gemini", RatioOf(contender, "cpu_us", Proxy), 1.5)
+            .limit(2.0)
+            .reason(reasons::DIALECT)
     };
     vec![
         dialect("OpenAI Chat Completions", ProxyOpenaiChat),
@@ -259,7 +261,8 @@ fn dialects_and_worker() -> Vec<Goal> {
             "× an LLM gateway",
             RatioOf(ProxyOpenaiChat, "cpu_us", VllmRouter),
             0.5,
-        ),
+        )
+        .reason(reasons::GATEWAY),
         at_most(
             "the Worker, CPU a request in workerd",
             "× one that only forwards",
