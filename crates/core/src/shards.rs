@@ -6,7 +6,9 @@
 use std::array;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::sync::lock;
 
 /// One `T` for each shard, each on cache lines of its own.
 #[derive(Debug)]
@@ -72,16 +74,13 @@ impl<T> Published<T> {
     /// Replaces the copies, one after the other.
     pub(crate) fn replace(&self, mut copy: impl FnMut() -> T) {
         for shard in self.0.iter() {
-            let _old = std::mem::replace(
-                &mut *shard.lock().unwrap_or_else(PoisonError::into_inner),
-                copy(),
-            );
+            let _old = std::mem::replace(&mut *lock(shard), copy());
         }
     }
 
     /// Reads the value.
     pub(crate) fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
-        read(&self.0.own().lock().unwrap_or_else(PoisonError::into_inner))
+        read(&lock(self.0.own()))
     }
 }
 
@@ -117,7 +116,7 @@ impl<S: HasReadyPart> SharedState<S> {
 
     /// Looks at the state, or changes it.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut S) -> R) -> R {
-        let (state, published) = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, published) = &mut *lock(&self.state);
         let result = work(state);
         let ready = state.ready();
         if ready != *published {

@@ -4,11 +4,12 @@
 //! code, so the guard must reach the endpoints from `drop`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::breaker::{self, CallOutcomes};
 use super::endpoint::{AfterCall, BreakerScope, EndpointChoice, Endpoints, NoEndpointError, Tries};
 use crate::shards::Replica;
+use crate::sync::lock;
 use crate::time::Monotonic;
 
 /// The endpoints of an upstream.
@@ -30,8 +31,7 @@ impl SharedEndpoints {
 
     /// Looks at the endpoints, or changes them.
     pub fn with<T>(&self, work: impl FnOnce(&mut Endpoints) -> T) -> T {
-        // Policies do not import `sync`.
-        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endpoints = lock(&self.endpoints);
         let result = work(&mut endpoints);
         let calm = word(endpoints.calm());
         if self.calm.load(Ordering::Relaxed) != calm {

@@ -1,13 +1,14 @@
 //! The limit on guesses of keys (`docs/ACCESS.md`).
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::rate_limit::RateLimiter;
 use crate::caller::{Caller, KeyDigest};
 use crate::shards::Sharded;
+use crate::sync::lock;
 use crate::time::Monotonic;
 
 /// Counts the wrong keys of each address.
@@ -38,8 +39,6 @@ use crate::time::Monotonic;
 pub struct KeyGuesses {
     wrong: RateLimiter,
     accepted: BTreeMap<AcceptedKey, Monotonic>,
-    /// The key that was accepted last, as most requests present the same one as the request before.
-    last: Option<(AcceptedKey, Monotonic)>,
 }
 
 /// An address, and a key that was accepted from it.
@@ -48,7 +47,7 @@ type AcceptedKey = (Caller, KeyDigest);
 impl Default for KeyGuesses {
     fn default() -> Self {
         let wrong = RateLimiter::new(MOST_WRONG, WINDOW).expect("a limit above zero");
-        Self { wrong, accepted: BTreeMap::new(), last: None }
+        Self { wrong, accepted: BTreeMap::new() }
     }
 }
 
@@ -70,11 +69,6 @@ impl KeyGuesses {
     /// Remembers that a key was accepted from this address.
     pub fn accepted(&mut self, from: &Caller, key: &KeyDigest, now: Monotonic) {
         let pair = (*from, *key);
-        let is_fresh = |at: Monotonic| now.since(at) < RENEWED_AFTER;
-        if self.last.is_some_and(|(last, at)| last == pair && is_fresh(at)) {
-            return;
-        }
-        self.last = Some((pair, now));
         if self.accepted.len() >= MOST_ACCEPTED && !self.accepted.contains_key(&pair) {
             self.forget_the_oldest();
         }
@@ -107,12 +101,12 @@ impl SharedKeyGuesses {
         let latest = self.latest_wrong.load(Ordering::Acquire).checked_sub(1)?;
         // Twice, since counts are a little older than they seem.
         let is_recent = now.since(Monotonic(latest)) < 2 * WINDOW;
-        if is_recent { self.lock().refusal(from, key, now) } else { None }
+        if is_recent { lock(&self.guesses).refusal(from, key, now) } else { None }
     }
 
     /// See [`KeyGuesses::wrong`].
     pub fn wrong(&self, from: &Caller, now: Monotonic) -> Option<Duration> {
-        let mut guesses = self.lock();
+        let mut guesses = lock(&self.guesses);
         self.latest_wrong.fetch_max(now.0 + 1, Ordering::Release);
         guesses.wrong(from, now)
     }
@@ -120,17 +114,12 @@ impl SharedKeyGuesses {
     /// See [`KeyGuesses::accepted`].
     pub fn accepted(&self, from: &Caller, key: &KeyDigest, now: Monotonic) {
         let pair = (*from, *key);
-        let mut last = self.last.own().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(self.last.own());
         if last.is_some_and(|(last, at)| last == pair && now.since(at) < RENEWED_AFTER) {
             return;
         }
-        self.lock().accepted(from, key, now);
+        lock(&self.guesses).accepted(from, key, now);
         *last = Some((pair, now));
-    }
-
-    // Policies do not import `sync`.
-    fn lock(&self) -> MutexGuard<'_, KeyGuesses> {
-        self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,7 +208,7 @@ mod tests {
         let guesses = SharedKeyGuesses::default();
         guesses.accepted(&from, &key, at(0));
         {
-            let _locked = guesses.lock();
+            let _locked = lock(&guesses.guesses);
             assert_eq!(guesses.refusal(&from, &key, at(59)), None);
             guesses.accepted(&from, &key, at(59));
         }

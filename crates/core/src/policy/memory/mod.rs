@@ -19,10 +19,11 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::caller::Caller;
 use crate::shards::{Credits, Replica, Replicas};
+use crate::sync::lock;
 
 /// `MEMORY_BUDGET_BYTES`, and what is reserved of it.
 ///
@@ -203,9 +204,8 @@ impl BudgetState {
         credit > 0 && fits(held)
     }
 
-    // Policies do not import `sync`.
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 
