@@ -371,18 +371,18 @@ impl Calls {
         }
         let full = |_| Error::QueueTimeout { after: QUEUE_RETRY_AFTER, own_share: false };
         let (limit, late) = context.wait_limit(self.queue_timeout, full, now);
-        let platform = context.platform().clone();
-        let mut acquiring = pin!(platform.acquire_permit(context.caller));
-        if let Some(permit) = at_once(acquiring.as_mut()).await {
-            context.note_step(StepKind::Queue, now, now);
-            context.keep_permit(permit);
-            return (Ok(()), now);
-        }
-        let permit = {
-            let _waiting = self.metrics.queued();
-            within(&platform, limit, acquiring).await
+        let (permit, then) = {
+            let platform = context.platform();
+            let mut acquiring = pin!(platform.acquire_permit(context.caller));
+            match at_once(acquiring.as_mut()).await {
+                // No time has passed.
+                Some(permit) => (Some(permit), now),
+                None => {
+                    let _waiting = self.metrics.queued();
+                    (within(platform, limit, acquiring).await, platform.now())
+                }
+            }
         };
-        let then = context.platform().now();
         context.timings.queue += then.since(now);
         context.note_step(StepKind::Queue, now, then);
         let permitted = match (permit, late) {
