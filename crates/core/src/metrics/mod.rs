@@ -365,8 +365,8 @@ impl Metrics {
         self.refused.add(index, 1);
     }
 
-    /// Has the log line of a request written that the proxy has refused by itself, or counts it if there are
-    /// too many.
+    /// Calls `write` for the log line of a request that the proxy has refused by itself, or counts the line if
+    /// there are too many.
     pub(crate) fn log_refusal(&self, reason: &'static str, now: Monotonic, write: impl FnOnce()) {
         let (may_write, left_out) = {
             let mut lines = lock(&self.refusal_lines);
