@@ -9,13 +9,13 @@ use std::time::Duration;
 use crate::process::{answers, captured, run as shown, run_within};
 use crate::report::{Failure, Report};
 use crate::tools::references;
-use crate::workspace::{cargo, host, make_folder, root, target, utf8};
+use crate::workspace::{cargo, host, make_folder, remove_folder, root, target, utf8};
 
 /// Builds, trains, and builds again.
 pub(crate) fn run(report: &mut Report) {
     let Some(profdata) = report.step("llvm-profdata", tool) else { return };
     let built = report.step("build with counters", || {
-        clear(&folder("counts"))?;
+        remove_folder(&folder("counts"))?;
         let mut flag = String::from("-Cprofile-generate=");
         flag.push_str(utf8(&folder("counts"))?);
         let counting = build("counting", &flag)?;
@@ -35,11 +35,11 @@ pub(crate) fn run(report: &mut Report) {
     let Some(profile) = profile else { return };
     report.step("build with the counts", || {
         // Cargo does not see that a profile has changed.
-        clear(&folder("profiled"))?;
+        remove_folder(&folder("profiled"))?;
         let built = build("profiled", &format!("-Cprofile-use={}", utf8(&profile)?))?;
         let binary = binary();
         // The file of a running program cannot be overwritten, but it can be removed.
-        clear(&release())?;
+        remove_folder(&release())?;
         make_folder(&release())?;
         fs::copy(&built, &binary)
             .map_err(|why| Failure::new(format!("cannot write {}: {why}", binary.display())))?;
@@ -117,15 +117,6 @@ fn llvm(text: &str) -> Option<String> {
     let (_, version) =
         text.split_once("LLVM version: ").or_else(|| text.split_once("LLVM version "))?;
     Some(version.split('.').next()?.to_owned())
-}
-
-fn clear(folder: &Path) -> Result<(), Failure> {
-    match fs::remove_dir_all(folder) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::new(format!("cannot empty {}: {why}", folder.display())))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn folder(name: &str) -> PathBuf {

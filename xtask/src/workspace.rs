@@ -76,6 +76,16 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), Failure> {
         .map_err(|why| Failure::new(format!("cannot make {}: {why}", folder.display())))
 }
 
+/// Removes a folder with all that is in it, if it is there.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(folder) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::new(format!("cannot empty {}: {why}", folder.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn utf8(path: &Path) -> Result<&str, Failure> {
     path.to_str().ok_or_else(|| Failure::new(format!("{} is not UTF-8", path.display())))
 }

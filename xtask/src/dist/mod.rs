@@ -19,7 +19,6 @@ mod tarball;
 mod tree;
 mod wheel;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,7 +31,7 @@ use crate::process;
 use crate::report::{Failure, Report, verdict};
 use crate::setup::Need;
 use crate::soak;
-use crate::workspace::{cargo, make_folder, target};
+use crate::workspace::{cargo, make_folder, remove_folder, target};
 
 use program::Installed;
 use release::Release;
@@ -99,8 +98,8 @@ pub(crate) fn ci(report: &mut Report) {
 /// there is nothing to pack.
 fn pack(report: &mut Report, binary: &Path) -> Option<Release> {
     let release = report.step("parts of the packages", || {
-        clear(&folder())?;
-        clear(&work())?;
+        remove_folder(&folder())?;
+        remove_folder(&work())?;
         make_folder(&folder())?;
         let release = Release::prepare(binary)?;
         if cfg!(target_os = "linux")
@@ -171,13 +170,4 @@ fn work() -> PathBuf {
 fn unpack(archive: &Path, folder: &Path) -> Result<(), Failure> {
     make_folder(folder)?;
     process::run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(folder))
-}
-
-fn clear(folder: &Path) -> Result<(), Failure> {
-    match fs::remove_dir_all(folder) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::new(format!("cannot empty {}: {why}", folder.display())))
-        }
-        _ => Ok(()),
-    }
 }
