@@ -103,7 +103,7 @@ pub(crate) struct RequestContext<P: Platform> {
     /// How much of a whole answer had come when it broke off.
     pub(crate) cut_bytes: u64,
     /// A call went to an endpoint.
-    asked_upstream: bool,
+    pub(crate) asked_upstream: bool,
     /// HTTP status of the answer, 0 as long as there is none.
     pub(crate) status: u16,
     /// The label of the error, if it is one.

@@ -85,9 +85,11 @@ impl Proxy {
         answer: Answer<P>,
         mut context: RequestContext<P>,
     ) -> Response<ProxyBody<P>> {
-        let now = match &answer.body {
-            AnswerBody::Whole(bytes) if bytes.len() > LONG_ANSWER => context.platform().now_anew(),
-            _ => context.platform().now(),
+        let is_long = matches!(&answer.body, AnswerBody::Whole(body) if body.len() > LONG_ANSWER);
+        // An answer that upstream did not give is there when its request has come: all its time is work.
+        let now = match is_long || !context.asked_upstream {
+            true => context.platform().now_anew(),
+            false => context.platform().now(),
         };
         context.timings.answered = Some(now);
         context.status = answer.status.as_u16();

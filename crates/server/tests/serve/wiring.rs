@@ -23,6 +23,26 @@ fn upstream_connections_are_kept_unless_pooling_is_disabled() {
 }
 
 #[test]
+fn an_answer_that_is_there_at_once_took_time_too() {
+    let answer = r#"{"response":{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}]}}"#;
+    let upstream = ScriptedUpstream::answering("200 OK", "", answer);
+    let proxy =
+        ProxyBuilder::for_upstream(&upstream).env("RESPONSE_CACHE_TTL_SECONDS", "60").start();
+    let certain =
+        r#"{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"temperature":0,"seed":1}}"#;
+    for (body, status) in [("{", 400), (certain, 200), (certain, 200)] {
+        assert_eq!(proxy.post(GENERATE, body).status(), status);
+    }
+    let lines = proxy.await_request_lines(3);
+    assert_eq!(lines[2]["x_cache"], "HIT");
+    for line in [&lines[0], &lines[2]] {
+        for name in ["duration_ms", "overhead_ms"] {
+            assert!(line[name].as_f64().unwrap() > 0.0, "{name}: {line}");
+        }
+    }
+}
+
+#[test]
 fn an_idle_upstream_connection_is_closed_after_the_keep_alive_timeout() {
     let upstream = ScriptedUpstream::answering("200 OK", "", "{\"response\":{}}");
     let proxy = ProxyBuilder::for_upstream(&upstream).env("KEEP_ALIVE_TIMEOUT_MS", "1000").start();
