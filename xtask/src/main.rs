@@ -14,6 +14,7 @@ mod counts;
 mod deny;
 mod dist;
 mod docs;
+mod failed_tests;
 mod features;
 mod fuzz;
 mod http;

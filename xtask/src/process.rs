@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::counts::Counts;
+use crate::failed_tests;
 use crate::report::Failure;
 
 /// Runs `command` with its output shown; any exit code but 0 is a failure.
@@ -23,7 +24,7 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), F
 }
 
 /// Runs the test runner `command` with its output shown. Its exit code is the verdict; its summary
-/// is read into `counts`, for people.
+/// is read into `counts` and its failed tests into the failure, for people.
 pub(crate) fn test(
     command: &mut Command,
     limit: Duration,
@@ -32,7 +33,10 @@ pub(crate) fn test(
     show(command);
     let (output, status) = collect(command, limit, |line| println!("{line}"))?;
     *counts = Counts::in_output(&output);
-    judge(command, status)
+    judge(command, status).map_err(|why| match failed_tests::in_output(&output) {
+        tests if tests.is_empty() => why,
+        tests => Failure::new(format!("{why}:\n{tests}")),
+    })
 }
 
 /// Runs `command` and shows its output only when it fails.
@@ -214,8 +218,9 @@ mod tests {
         let mut green = shell("echo '1 failed, 2 passed in 3s'");
         assert!(test(&mut green, LIMIT, &mut counts).is_ok());
         assert_eq!(counts, Counts { passed: 2, failed: 1 });
-        let mut red = shell("echo '2 passed in 3s'; exit 3");
-        assert!(test(&mut red, LIMIT, &mut counts).unwrap_err().to_string().contains('3'));
+        let mut red = shell("echo '2 passed in 3s'; echo 'FAILED sdk.py::b'; exit 3");
+        let failure = test(&mut red, LIMIT, &mut counts).unwrap_err().to_string();
+        assert!(failure.ends_with("exit status: 3:\nFAILED sdk.py::b"), "{failure}");
         assert!(run(&mut shell("exit 3")).is_err());
         assert!(run_within(&mut shell("exit 0"), LIMIT).is_ok());
     }

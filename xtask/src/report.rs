@@ -100,7 +100,7 @@ impl Report {
         }
         for step in &self.steps {
             if let Some(why) = &step.failure {
-                println!("  {}: {}", step.title, why.lines().next().unwrap_or_default());
+                println!("  {}: {}", step.title, first_lines(why));
             }
         }
         if !self.is_green() || self.steps.iter().any(|step| step.counts.is_some()) {
@@ -159,6 +159,15 @@ pub(crate) fn verdict(
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::new(failed.join("; "))) }
 }
+
+/// The start of a failure, indented below the title of its step. The whole of it was printed when
+/// the step ended.
+fn first_lines(why: &str) -> String {
+    why.lines().take(MAX_LINES).collect::<Vec<_>>().join("\n    ")
+}
+
+/// Room for some failed tests and what they said.
+const MAX_LINES: usize = 40;
 
 #[derive(Debug)]
 struct Step {
@@ -235,6 +244,12 @@ mod tests {
         });
         assert_eq!(report.counts(), Counts { passed: 5, failed: 1 });
         assert!(!report.is_green());
+    }
+
+    #[test]
+    fn the_summary_shows_the_start_of_a_failure() {
+        assert_eq!(first_lines("ended with 1:\ntest a:"), "ended with 1:\n    test a:");
+        assert_eq!(first_lines(&"line\n".repeat(500)).lines().count(), MAX_LINES);
     }
 
     #[test]
