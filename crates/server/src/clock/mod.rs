@@ -34,24 +34,34 @@ pub(crate) fn now_anew() -> Instant {
     now()
 }
 
-/// The wall clock. In a step it may be the last reading of this thread, plus what the monotonic clock has
-/// gone on since: a clock that is put back or forward is noticed [`READING_HOLDS`] later.
+/// The wall clock. In a step it is computed from the last reading of both clocks on this thread: a wall
+/// clock that is put back or forward is noticed [`READINGS_HOLD`] later.
 pub(crate) fn wall_clock() -> SystemTime {
     let Some(now) = step::now() else { return SystemTime::now() };
-    if let Some((at, wall)) = WALL_CLOCK.get()
-        && let Some(passed) = now.checked_duration_since(at)
-        && passed < READING_HOLDS
+    let (at, wall) = readings(now);
+    // A step that has read its time before this reading sees the wall clock of its own time.
+    now.checked_duration_since(at).map_or_else(|| wall - (at - now), |passed| wall + passed)
+}
+
+/// The last readings of both clocks on this thread, made anew if they are too old.
+///
+/// Both are made at once. The time of a step may be older, by as much as its thread did not run, and
+/// together with it the wall clock would be ahead of that of other threads.
+fn readings(now: Instant) -> (Instant, SystemTime) {
+    if let Some(last) = READINGS.get()
+        && now.saturating_duration_since(last.0) < READINGS_HOLD
     {
-        return wall + passed;
+        return last;
     }
-    let wall = SystemTime::now();
-    WALL_CLOCK.set(Some((now, wall)));
-    wall
+    let anew = (Instant::now(), SystemTime::now());
+    READINGS.set(Some(anew));
+    anew
 }
 
 thread_local! {
-    /// This thread's last reading in a step.
-    static WALL_CLOCK: Cell<Option<(Instant, SystemTime)>> = const { Cell::new(None) };
+    /// This thread's last readings in a step.
+    static READINGS: Cell<Option<(Instant, SystemTime)>> = const { Cell::new(None) };
 }
 
-const READING_HOLDS: Duration = Duration::from_millis(10);
+/// Clocks that are set by the network run by 1/2000 too fast or too slow at most: within this, by 50 µs.
+const READINGS_HOLD: Duration = Duration::from_millis(100);

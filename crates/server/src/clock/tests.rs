@@ -125,13 +125,30 @@ async fn a_step_sees_the_time_of_a_paused_runtime() {
 }
 
 #[tokio::test]
-async fn the_wall_clock_is_read_again_after_some_milliseconds() {
+async fn the_wall_clock_is_read_again_after_some_time() {
     let steps = spawn(async {
         let before = wall_clock();
-        WALL_CLOCK.set(Some((now(), before + seconds(3600))));
+        READINGS.set(Some((now(), before + seconds(3600))));
         assert_eq!(wall_clock(), before + seconds(3600), "the last reading holds");
-        WALL_CLOCK.set(Some((now() - READING_HOLDS, before + seconds(3600))));
+        READINGS.set(Some((now() - READINGS_HOLD, before + seconds(3600))));
         assert!(wall_clock() < before + seconds(60), "it is too old");
+    });
+    steps.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_wall_clock_of_a_step_that_was_interrupted_is_not_ahead() {
+    let steps = spawn(async {
+        let before = SystemTime::now();
+        now();
+        // The thread does not run.
+        std::thread::sleep(Duration::from_millis(5));
+        let at_first = wall_clock();
+        assert!(at_first < before + Duration::from_millis(5), "it is that of the step's time");
+        assert_eq!(wall_clock(), at_first);
+        yield_now().await;
+        let computed = wall_clock();
+        assert!(computed > at_first && computed <= SystemTime::now());
     });
     steps.await.unwrap();
 }

@@ -25,7 +25,7 @@ pub struct QuotaMemory<A> {
 pub struct Exhausted<A> {
     /// What upstream answered.
     pub answer: A,
-    /// When upstream gave the answer. A wall clock before this has been set back, and then the time
+    /// When upstream gave the answer. A wall clock long before this has been set back, and then the time
     /// until the reset is unknown.
     pub since: Timestamp,
     /// When the quota is reset, for `Retry-After`.
@@ -62,7 +62,7 @@ impl<A> Exhausted<A> {
     }
 
     fn holds(&self, clock: Timestamp) -> bool {
-        self.since <= clock && clock < self.until
+        self.since <= clock + CLOCKS_DIFFER && clock < self.until
     }
 }
 
@@ -153,7 +153,7 @@ impl<A: Clone> QuotaMemory<A> {
     pub fn learn_recovery(&mut self, model: &str, at: Timestamp, clock: Timestamp) {
         let known = self.recovered.get(model).is_some_and(|own| *own >= at);
         let longer_ago = clock.0.saturating_sub(at.0) > LONGEST.as_millis() as u64;
-        if known || longer_ago || at > clock || model.len() > LONGEST_NAME {
+        if known || longer_ago || at > clock + CLOCKS_DIFFER || model.len() > LONGEST_NAME {
             return;
         }
         if self.exhausted.get(model).is_some_and(|own| own.since <= at) {
@@ -199,6 +199,10 @@ impl<A: Clone> QuotaMemory<A> {
 const PROBE_EVERY: Duration = Duration::from_secs(600);
 /// Longer than most answers take.
 const PROBE_RESULT: Duration = Duration::from_secs(60);
+
+/// By how much a request's clock may be behind that of the request which noted an answer: another thread
+/// has read its clock earlier in its step, and another machine's clock may be slow.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 
 /// How long an answer without a delay is kept.
 const UNSTATED: Duration = Duration::from_secs(60);
