@@ -102,6 +102,16 @@ async fn serve(
     let App { proxy, platform } = App::assemble_with(settings, store, aborted, parts)?;
     let (client, endpoint) = (platform.http_client().clone(), first_endpoint(&initial));
     tokio::spawn(async move { client.warm(&endpoint).await });
+    let reload = Reload {
+        sources,
+        host: initial.host.clone(),
+        proxy: Arc::clone(&proxy),
+        platform: platform.clone(),
+        log,
+        audit: recorders.audit,
+    };
+    // Before the first line: who has read it may send a signal.
+    let mut stop = signals::listen(reload)?;
     print(&introduction(&initial, &platform, addresses, emulator.as_ref()).await);
 
     let (tick_proxy, tick_platform) = (Arc::clone(&proxy), platform.clone());
@@ -116,16 +126,7 @@ async fn serve(
     let trim_proxy = Arc::clone(&proxy);
     let trimming = tokio::spawn(async move { trim::after_peaks(&trim_proxy).await });
 
-    let reload = Reload {
-        sources,
-        host: initial.host,
-        proxy: Arc::clone(&proxy),
-        platform: platform.clone(),
-        log,
-        audit: recorders.audit,
-    };
     let (stopped_proxy, stopped_platform) = (Arc::clone(&proxy), platform.clone());
-    let mut stop = signals::listen(reload)?;
     let shutdown = stop.clone();
     tokio::spawn(async move {
         if stop.wait_for(|stop| *stop).await.is_ok() {

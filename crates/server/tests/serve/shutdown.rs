@@ -1,7 +1,9 @@
 //! Shutdown: open streams may finish, new requests are refused.
 
-use std::thread;
+use std::io::{self, Write};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use code_assist_harness::{
     GoogleEmulator, Proxy, ProxyBuilder, ScriptedUpstream, get, parse_events, post,
@@ -73,6 +75,32 @@ fn requests_are_served_between_the_first_failing_health_check_and_the_end_of_the
     let text = String::from_utf8(running.body(&head)).unwrap();
     assert!(text.contains("\"finishReason\":\"STOP\""), "{text}");
     assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
+fn signals_are_handled_before_the_first_line_is_written() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google);
+    let (_reader, mut full) = io::pipe().unwrap();
+    // All that a pipe holds: the proxy waits when it writes its first line.
+    full.write_all(&[b'x'; 64 << 10]).unwrap();
+    let mut command = setup.serve_command();
+    let mut child = command.stdout(full).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let handled = || {
+        let status = fs::read_to_string(&status).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap()
+    };
+    // HUP is 1, INT 2 and TERM 15, and each has the bit below its number.
+    let wanted = 1 | 1 << 1 | 1 << 14;
+    let started = Instant::now();
+    while handled() & wanted != wanted {
+        assert!(started.elapsed() < Duration::from_secs(10), "{:x}", handled());
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
