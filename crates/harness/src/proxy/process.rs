@@ -106,7 +106,7 @@ impl Proxy {
         }
     }
 
-    /// The access log lines until now.
+    /// The access log lines until now, in any order.
     pub fn request_lines(&self) -> Vec<Value> {
         let stdout = self.stdout();
         let lines = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
