@@ -110,7 +110,7 @@ async fn serve(
         log,
         audit: recorders.audit,
     };
-    // Before the first line: who has read it may send a signal.
+    // Before the first line is written, since its reader may send a signal.
     let mut stop = signals::listen(reload)?;
     print(&introduction(&initial, &platform, addresses, emulator.as_ref()).await);
 
