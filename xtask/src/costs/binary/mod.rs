@@ -116,7 +116,7 @@ fn numbered(profile: &Path, number: usize) -> std::path::PathBuf {
 
 /// A load is counted so often, and the window with the fewest clock reads is the one that is kept: in
 /// it, other work on this machine has delayed driver and upstream the least.
-const WINDOWS: usize = 8;
+const WINDOWS: usize = 4;
 
 /// Enough for buffers, caches and pools to have their size.
 const WARM_UP: usize = 200;
