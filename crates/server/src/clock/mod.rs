@@ -45,8 +45,8 @@ pub(crate) fn wall_clock() -> SystemTime {
 
 /// The last readings of both clocks on this thread, made anew if they are too old.
 ///
-/// Both are made at once. The time of a step may be older, by as much as its thread did not run, and
-/// together with it the wall clock would be ahead of that of other threads.
+/// Both are made at once. The time of the step can be older: its thread may have been interrupted since. A
+/// wall clock read now and paired with that time would be ahead of the one that other threads see.
 fn readings(now: Instant) -> (Instant, SystemTime) {
     if let Some(last) = READINGS.get()
         && now.saturating_duration_since(last.0) < READINGS_HOLD
