@@ -228,17 +228,12 @@ impl LogBuffer {
             }
             if quiet_pauses < QUIET_PAUSES {
                 quiet_pauses += 1;
-                self.pause();
+                // A wait for the end too would read the clock four times. The end may come this much later.
+                thread::sleep(PAUSE);
             } else {
                 self.sleep();
             }
         }
-    }
-
-    /// Waits for more lines. Only the end interrupts it: while `asleep` is false, lines wake no thread.
-    fn pause(&self) {
-        let state = self.state();
-        drop(self.wake.wait_timeout_while(state, PAUSE, |state| !state.closing));
     }
 
     /// Waits for a line, or for the end.
