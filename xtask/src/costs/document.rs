@@ -50,8 +50,9 @@ fn binary_part(budgets: &binary::Budgets) -> String {
     let _ = writeln!(
         text,
         "\nThe goals are at most {} clock reads and {} allocations a request. A load that has reached a goal is\n\
-         held to it. Until then a count may differ from its budget by 3 %, or 10 % for clock reads, since the\n\
-         machine decides how many requests one wake-up finds.",
+         held to it. Otherwise allocations may differ from their budget by 3 %, and the clock reads of one\n\
+         request at a time by 10 %. Those of 64 at a time are shown only: the machine decides how many requests\n\
+         one wake-up finds.",
         binary::CLOCK_READS_GOAL,
         binary::ALLOCATIONS_GOAL
     );

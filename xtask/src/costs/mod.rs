@@ -75,7 +75,7 @@ fn judge_binary() -> Result<(), Failure> {
         Err(_) if is_writing() => binary::Budgets::default(),
         text => binary::Budgets::parse(&text?)?,
     };
-    let measured = binary::measure(&released(SERVER), &released(BENCH))?;
+    let measured = binary::measure(&released(SERVER), &released(BENCH), &budgets)?;
     if is_writing() {
         let lost = binary::regressions(&budgets, &measured);
         if !lost.is_empty() {

@@ -41,7 +41,7 @@ impl Load {
         Self {
             name: "streamed",
             what: "a streamed request, 20 events sent at once, 64 at a time",
-            requests: 192,
+            requests: 600,
             connections: 64,
             path: STREAM,
             body: (GEMINI.0, "plan:20x0; ", GEMINI.1),
@@ -49,7 +49,7 @@ impl Load {
         Self {
             name: "chat",
             what: "a chat request of OpenAI, 1 KiB, 64 at a time",
-            requests: 320,
+            requests: 600,
             connections: 64,
             path: "/v1/chat/completions",
             body: (CHAT.0, "plan:0x0; ", CHAT.1),
