@@ -94,9 +94,12 @@ impl Filtered<'_> {
 /// `cargo test` for every crate but the Worker, which is built for another target.
 fn cargo_test() -> Command {
     let mut command = cargo("test");
-    command.args(["--workspace", "--exclude", "code-assist-worker"]);
+    command.args(RUST_PACKAGES);
     command
 }
+
+/// What `cargo test` selects. Another build with it shares the dependencies and their features.
+pub(crate) const RUST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "code-assist-worker"];
 
 /// Generous: a first build on two cores may be in it.
 const CARGO_LIMIT: Duration = Duration::from_secs(30 * 60);

@@ -18,8 +18,8 @@ use self::document::document;
 use crate::process::{captured, run as shown};
 use crate::report::{Failure, Report};
 use crate::setup::Need;
-use crate::smoke;
 use crate::workspace::{cargo, make_folder, read, root, target, write};
+use crate::{smoke, test};
 
 /// What the system has to have for [`check`].
 pub(crate) const NEEDS: &[Need] = &[Need::Valgrind];
@@ -30,15 +30,12 @@ pub(crate) fn run(report: &mut Report) {
     }
 }
 
-/// Builds the program with the cases, and the stand-in for Google. The profile of the first and its
-/// selection of crates are those of the release build, so that both share their dependencies.
+/// Builds the program with the cases, and the stand-in for Google. The stand-in is not counted, so that a
+/// build without optimisation will do. It shares its dependencies with the tests.
 pub(crate) fn build(report: &mut Report) -> Option<()> {
     report.step("costs: the programs", || {
-        // One after the other: built together, each would get the features that the other asks for.
-        for package in [PROGRAM, BENCH] {
-            shown(cargo("build").args(["--locked", "--release", "-p", package]))?;
-        }
-        Ok(())
+        shown(cargo("build").args(["--locked", "--release", "-p", PROGRAM]))?;
+        shown(cargo("build").args(["--locked", "--bin", BENCH]).args(test::RUST_PACKAGES))
     })
 }
 
@@ -75,7 +72,8 @@ fn judge_binary() -> Result<(), Failure> {
         Err(_) if is_writing() => binary::Budgets::default(),
         text => binary::Budgets::parse(&text?)?,
     };
-    let measured = binary::measure(&released(SERVER), &released(BENCH), &budgets)?;
+    let measured =
+        binary::measure(&released(SERVER), &target().join("debug").join(BENCH), &budgets)?;
     if is_writing() {
         let lost = binary::regressions(&budgets, &measured);
         if !lost.is_empty() {
