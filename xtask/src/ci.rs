@@ -13,15 +13,15 @@ pub(crate) fn needs() -> Vec<Need> {
 /// lists of builds run side by side; no two of them write to the same folder. Tests that measure time
 /// run alone.
 pub(crate) fn run(report: &mut Report) {
-    let ((smoke, costs), (built, agents, deny, fuzz)) = report.side_by_side(
+    let ((smoke, costs, deny), (built, agents, fuzz)) = report.side_by_side(
         |report| {
-            let built = (smoke::build(report), costs::build(report));
+            let built = (smoke::build(report), costs::build(report), deny::tool(report));
             test::build_rust_tests(report);
             built
         },
         |report| {
             let built = test::build_worker_and_clients(report);
-            (built, agents::install(report), deny::tool(report), fuzz::build(report))
+            (built, agents::install(report), fuzz::build(report))
         },
     );
     if smoke.is_some() {
