@@ -51,8 +51,8 @@ fn binary_part(budgets: &binary::Budgets) -> String {
         text,
         "\nThe goals are at most {} clock reads and {} allocations a request. A load that has reached a goal is\n\
          held to it. Otherwise allocations may differ from their budget by 3 %, and the clock reads of one\n\
-         request at a time by 10 %. Those of 64 at a time are shown only: the machine decides how many requests\n\
-         one wake-up finds.",
+         request at a time by 10 %. Those of 64 at a time have no budget, since the machine decides how many\n\
+         requests one wake-up finds.",
         binary::CLOCK_READS_GOAL,
         binary::ALLOCATIONS_GOAL
     );

@@ -24,8 +24,7 @@ use crate::process::captured;
 use crate::report::Failure;
 use crate::workspace::{make_folder, read, target};
 
-/// Counts all loads in the binary at `program`. The windows of a load are repeated for what `budgets`
-/// hold it to.
+/// Counts all loads in the binary at `program`. A load that misses a goal of `budgets` is counted again.
 pub(super) fn measure(program: &Path, bench: &Path, budgets: &Budgets) -> Result<Budgets, Failure> {
     for (file, built_by) in [(program, "smoke"), (bench, "costs")] {
         if !file.is_file() {
@@ -82,13 +81,13 @@ fn count(
             // Writes the profile and sets all counts to zero.
             ask(&server, "dump")?;
             number += 1;
-            let row = Profile::parse(&read(&numbered(&profile, number))?, program)?;
-            let row = Row::new(load, &row)?;
+            let counted = Profile::parse(&read(&numbered(&profile, number))?, program)?;
+            let row = Row::new(load, &counted)?;
             if best.as_ref().is_none_or(|best| row.clock_reads < best.clock_reads) {
                 best = Some(row);
             }
-            if window >= WINDOWS && best.as_ref().is_none_or(|best| budgets.allow_clock_reads(best))
-            {
+            let misses = best.as_ref().is_some_and(|best| !budgets.missed_goals(best).is_empty());
+            if window >= WINDOWS && !misses {
                 break;
             }
         }
@@ -131,7 +130,7 @@ fn numbered(profile: &Path, number: usize) -> std::path::PathBuf {
 /// it, other work on this machine has delayed driver and upstream the least.
 const WINDOWS: usize = 4;
 
-/// A load that has too many clock reads in all those windows is counted again, up to so often.
+/// A load that misses a goal is counted up to so often.
 const MAX_WINDOWS: usize = 16;
 
 /// Enough for buffers, caches and pools to have their size.
